@@ -1,0 +1,1 @@
+"""What Keylift knows about bodies, cameras, keypoints and poses. Never imports bpy."""

@@ -1,0 +1,125 @@
+"""The pinhole camera with OpenCV's lens distortion, and the file that describes one."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from .errors import FileFormatError
+
+# A phone's main lens sees about 65 degrees along the longer side of the picture; most footage is filmed near that.
+DEFAULT_FIELD_OF_VIEW_DEG = 60.0
+MAX_CAMERA_FILE_BYTES = 1 << 20
+
+_KEYS = {"width", "height", "fx", "fy", "cx", "cy", "distortion", "focal_mm", "sensor_mm"}
+
+
+@dataclass(frozen=True, eq=False)
+class Camera:
+    """A lens in front of an upright picture with square pixels.
+
+    size_px:    (width, height)
+    focal_px:   (fx, fy) pixels
+    centre_px:  (cx, cy) pixels, origin top-left
+    distortion: OpenCV's k1, k2, p1, p2, k3
+    """
+
+    size_px: tuple[int, int]
+    focal_px: tuple[float, float]
+    centre_px: tuple[float, float]
+    distortion: tuple[float, float, float, float, float] = (0.0, 0.0, 0.0, 0.0, 0.0)
+
+    def __post_init__(self) -> None:
+        values = [*self.size_px, *self.focal_px, *self.centre_px, *self.distortion]
+        if not np.isfinite(values).all():
+            raise FileFormatError("A camera has a value that is not a finite number.")
+        if min(self.size_px) <= 0 or min(self.focal_px) <= 0:
+            raise FileFormatError("A camera's size and focal length must be positive.")
+
+    @classmethod
+    def guessed(cls, size_px: tuple[int, int], field_of_view_deg: float = DEFAULT_FIELD_OF_VIEW_DEG) -> Camera:
+        """A camera without distortion whose longer side sees ``field_of_view_deg``."""
+        focal = max(size_px) / 2 / np.tan(np.radians(field_of_view_deg) / 2)
+        return cls(size_px, (focal, focal), (size_px[0] / 2, size_px[1] / 2))
+
+    @classmethod
+    def from_toml(cls, path: Path) -> Camera:
+        """Read ``camera.toml``: width, height, and fx, fy, cx, cy in pixels or focal_mm and sensor_mm (width).
+
+        Raises FileFormatError when a key is missing, unknown or not a number.
+        """
+        try:
+            if path.stat().st_size > MAX_CAMERA_FILE_BYTES:
+                raise FileFormatError(f"'{path}' is far too large for a camera file.")
+            table = tomllib.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise FileFormatError(f"There is no camera file '{path}'. Check the path after --camera.") from None
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as problem:
+            raise FileFormatError(f"The camera file '{path}' can't be read: {problem}.") from problem
+        if unknown := sorted(set(table) - _KEYS):
+            raise FileFormatError(f"The camera file '{path}' has unknown keys: {', '.join(unknown)}.")
+        try:
+            width, height = int(table["width"]), int(table["height"])
+            if "focal_mm" in table:
+                fx = fy = float(table["focal_mm"]) / float(table["sensor_mm"]) * width
+            else:
+                fx, fy = float(table["fx"]), float(table.get("fy", table["fx"]))
+            centre = float(table.get("cx", width / 2)), float(table.get("cy", height / 2))
+            distortion = [float(value) for value in table.get("distortion", [])]
+        except KeyError as missing:
+            raise FileFormatError(
+                f"The camera file '{path}' lacks {missing}; it needs width, height, and fx or focal_mm and sensor_mm."
+            ) from None
+        except (TypeError, ValueError, ZeroDivisionError) as problem:
+            raise FileFormatError(f"The camera file '{path}' has a value that is not a number: {problem}.") from problem
+        if len(distortion) > 5:
+            raise FileFormatError(f"The camera file '{path}' has {len(distortion)} distortion values; at most 5 are used.")
+        k1, k2, p1, p2, k3 = distortion + [0.0] * (5 - len(distortion))
+        return cls((width, height), (fx, fy), centre, (k1, k2, p1, p2, k3))
+
+    def resized(self, size_px: tuple[int, int]) -> Camera:
+        """The same lens for footage of another resolution. Raises FileFormatError when the shape differs."""
+        sx, sy = size_px[0] / self.size_px[0], size_px[1] / self.size_px[1]
+        if abs(sx / sy - 1) > 0.02:
+            raise FileFormatError(
+                f"The camera is for {self.size_px[0]}x{self.size_px[1]} pictures but the footage is "
+                f"{size_px[0]}x{size_px[1]}: the shapes differ. Use the camera file of this footage."
+            )
+        focal = self.focal_px[0] * sx, self.focal_px[1] * sy
+        return Camera(size_px, focal, (self.centre_px[0] * sx, self.centre_px[1] * sy), self.distortion)
+
+    def _distorted(self, xy: np.ndarray) -> np.ndarray:
+        k1, k2, p1, p2, k3 = self.distortion
+        x, y = xy[..., 0], xy[..., 1]
+        r2 = x * x + y * y
+        radial = 1 + r2 * (k1 + r2 * (k2 + r2 * k3))
+        return np.stack(
+            [
+                x * radial + 2 * p1 * x * y + p2 * (r2 + 2 * x * x),
+                y * radial + p1 * (r2 + 2 * y * y) + 2 * p2 * x * y,
+            ],
+            axis=-1,
+        )
+
+    def project(self, points_m: np.ndarray) -> np.ndarray:
+        """(..., 3) metres in camera space -> (..., 2) pixels (OpenCV's model). Points behind the lens give NaN."""
+        depth = points_m[..., 2:3]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            xy = np.where(depth > 1e-6, points_m[..., :2] / depth, np.nan)
+        return self._distorted(xy) * np.array(self.focal_px) + np.array(self.centre_px)
+
+    def rays(self, xy_px: np.ndarray) -> np.ndarray:
+        """(..., 2) pixels -> (..., 2) x/z and y/z of the ray through them, with the distortion undone.
+
+        The distortion has no closed inverse; a fixed-point iteration settles far below a pixel for real lenses.
+        """
+        distorted = (xy_px - np.array(self.centre_px)) / np.array(self.focal_px)
+        if not any(self.distortion):
+            return distorted
+        xy = distorted
+        for _ in range(30):
+            xy = xy - (self._distorted(xy) - distorted)
+        return xy

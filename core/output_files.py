@@ -1,0 +1,55 @@
+"""Results appear whole or not at all: written beside their place, then renamed into it."""
+
+from __future__ import annotations
+
+import errno
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from .errors import OutputError, TryAgainError
+
+_FULL = {errno.ENOSPC, errno.EDQUOT} if hasattr(errno, "EDQUOT") else {errno.ENOSPC}
+
+
+def explain_write_failure(path: Path, problem: OSError) -> OutputError | TryAgainError:
+    """The error to raise when ``path`` can't be written because of ``problem``."""
+    if problem.errno in _FULL:
+        return TryAgainError(f"The disk is full: '{path}' was not written. Free some space and run it again.")
+    reason = problem.strerror or str(problem)
+    return OutputError(f"'{path}' can't be written: {reason}. Choose another place with -o.")
+
+
+def check_writable(path: Path) -> None:
+    """Raise OutputError now rather than after an hour's work when ``path`` can't be written."""
+    if path.is_dir():
+        raise OutputError(f"'{path}' is a folder. Give the name of a file after -o.")
+    with written_whole(path) as beside:
+        beside.touch()
+        raise _Discard
+
+
+class _Discard(Exception):
+    """Leave ``written_whole`` without a result."""
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """Give a path beside ``path`` (same ending) to write to; rename it into place when the block ends well.
+
+    The folder is made when missing. When the block fails, nothing is left. Raises OutputError when the place can't be
+    written, TryAgainError when the disk is full.
+    """
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".keylift-", dir=path.parent, ignore_cleanup_errors=True) as folder:
+            beside = Path(folder) / path.name
+            yield beside
+            os.replace(beside, path)
+    except _Discard:
+        return
+    except OSError as problem:
+        raise explain_write_failure(path, problem) from problem

@@ -1,0 +1,127 @@
+"""The arrays that travel down the river, with names, shapes, units and spaces. Checked once, at birth."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from .camera import Camera
+from .errors import FileFormatError
+from .skeletons import KEYPOINT_LAYOUTS, Skeleton
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise FileFormatError(message)
+
+
+def _check_times(time_s: np.ndarray, frame_index: np.ndarray, frames: int) -> None:
+    _require(time_s.shape == (frames,), f"time_s must have shape ({frames},), not {time_s.shape}.")
+    _require(frame_index.shape == (frames,), f"frame_index must have shape ({frames},), not {frame_index.shape}.")
+    _require(frames > 0, "A track needs at least one frame.")
+    _require(bool(np.isfinite(time_s).all()), "time_s must be finite.")
+    _require(bool((np.diff(time_s) > 0).all()), "time_s must grow from frame to frame.")
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """Where something came from: a file's name (never its folder) and the SHA-256 of its content."""
+
+    name: str
+    sha256: str
+
+
+@dataclass(frozen=True, eq=False)
+class KeypointTrack:
+    """One person's keypoints as the picture shows them.
+
+    xy_px:       (F, K, 2) pixels of the upright picture, origin top-left, +y down, NaN = unseen
+    confidence:  (F, K) in [0, 1]; 0 where unseen
+    time_s:      (F,) presentation times in seconds, strictly growing
+    frame_index: (F,) frame number in the footage, counted from 0
+    layout:      a name in ``KEYPOINT_LAYOUTS``
+    size_px:     (width, height) of the upright picture with square pixels
+    filled:      (F,) True where the person was not detected and a short gap was bridged
+    """
+
+    xy_px: np.ndarray
+    confidence: np.ndarray
+    time_s: np.ndarray
+    frame_index: np.ndarray
+    layout: str
+    size_px: tuple[int, int]
+    filled: np.ndarray
+    source: Source = field(default_factory=lambda: Source("", ""))
+    detector: str = ""
+    person: int = 0
+
+    def __post_init__(self) -> None:
+        _require(
+            self.layout in KEYPOINT_LAYOUTS,
+            f"Unknown keypoint layout '{self.layout}'; known are {', '.join(KEYPOINT_LAYOUTS)}.",
+        )
+        frames, points = len(self.xy_px), len(KEYPOINT_LAYOUTS[self.layout])
+        _require(
+            self.xy_px.shape == (frames, points, 2),
+            f"xy_px must have shape (frames, {points}, 2) for layout '{self.layout}', not {self.xy_px.shape}.",
+        )
+        _require(self.confidence.shape == (frames, points), "confidence must have shape (frames, keypoints).")
+        _require(
+            bool(((self.confidence >= 0) & (self.confidence <= 1)).all()), "confidence must lie between 0 and 1."
+        )
+        _require(not np.isinf(self.xy_px).any(), "xy_px must not be infinite.")
+        _require(self.filled.shape == (frames,), "filled must have shape (frames,).")
+        _require(min(self.size_px) > 0, "size_px must be positive.")
+        _check_times(self.time_s, self.frame_index, frames)
+
+    @property
+    def seen(self) -> np.ndarray:
+        """(F,) True where the person has at least one keypoint."""
+        return np.isfinite(self.xy_px).all(axis=-1).any(axis=-1)
+
+
+@dataclass(frozen=True, eq=False)
+class PoseTrack:
+    """One person's joints in space.
+
+    positions_m:       (F, J, 3) metres in camera space (x right, y down, z forward), absolute
+    rotations_wxyz:    (F, J, 4) turn of the segment that starts at a joint against its parent's; for the root
+                       against camera space. Identity is the T-pose of ``core.segments`` (x left, y up, z forward);
+                       joints that no segment starts at have the identity.
+    confidence:        (F, J) in [0, 1]
+    contact:           (F, 4) probability in [0, 1] that left heel, left toe, right heel, right toe stand on something
+    world_from_camera: (4, 4) rigid, metres; world is z up with the floor at z = 0
+    """
+
+    positions_m: np.ndarray
+    rotations_wxyz: np.ndarray
+    confidence: np.ndarray
+    contact: np.ndarray
+    world_from_camera: np.ndarray
+    time_s: np.ndarray
+    frame_index: np.ndarray
+    fps: float
+    camera: Camera
+    skeleton: Skeleton
+    weights: Source = field(default_factory=lambda: Source("", ""))
+    source: Source = field(default_factory=lambda: Source("", ""))
+
+    def __post_init__(self) -> None:
+        frames, joints = len(self.positions_m), len(self.skeleton)
+        for name, array, shape in (
+            ("positions_m", self.positions_m, (frames, joints, 3)),
+            ("rotations_wxyz", self.rotations_wxyz, (frames, joints, 4)),
+            ("confidence", self.confidence, (frames, joints)),
+            ("contact", self.contact, (frames, 4)),
+            ("world_from_camera", self.world_from_camera, (4, 4)),
+        ):
+            _require(array.shape == shape, f"{name} must have shape {shape}, not {array.shape}.")
+            _require(bool(np.isfinite(array).all()), f"{name} must be finite.")
+        _require(np.isfinite(self.fps) and self.fps > 0, "fps must be positive.")
+        _check_times(self.time_s, self.frame_index, frames)
+
+    def positions_world_m(self) -> np.ndarray:
+        """(F, J, 3) metres in the world, z up."""
+        rotation, translation = self.world_from_camera[:3, :3], self.world_from_camera[:3, 3]
+        return self.positions_m @ rotation.T + translation
