@@ -1,0 +1,1 @@
+"""The temporal-convolution lifter: network, what it looks at, and its weights on disk. Imports torch."""

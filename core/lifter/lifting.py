@@ -1,0 +1,152 @@
+"""From keypoints to a body about its pelvis: the trained lifter at work."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ..errors import WeightsError
+from ..progress import Progress, report, silent
+from ..skeletons import LANDMARKS_41, LIFTER_21_NAMES, pairs_by_prefix
+from ..tracks import Source
+from ..weights import read_header, read_tensors, weights_source
+from .device import choose_device
+from .network import LifterConfig, TemporalLifter
+from .ray_windows import FEATURES_IN, INPUT_LAYOUT, POINTS_IN, normalise_windows
+
+CHUNK_FRAMES = 512
+_CONTACTS = 4
+_MIRROR_OUT = LANDMARKS_41.mirrored_order()
+_MIRROR_CONTACT = [2, 3, 0, 1]
+
+
+def _mirrored_input() -> np.ndarray:
+    order = np.arange(POINTS_IN)
+    for left, right in pairs_by_prefix(LIFTER_21_NAMES, "l_", "r_"):
+        order[left], order[right] = right, left
+    return order
+
+
+_MIRROR_IN = _mirrored_input()
+
+
+@dataclass(frozen=True, eq=False)
+class LiftedBody:
+    """What the lifter says, frame by frame.
+
+    positions_m:      (F, 41, 3) against the pelvis, camera axes
+    expected_error_m: (F, 41) how far off the lifter expects each landmark to be
+    contact:          (F, 4) probability for left heel, left toe, right heel, right toe
+    """
+
+    positions_m: np.ndarray
+    expected_error_m: np.ndarray
+    contact: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class RayLifter:
+    """A trained network over windows of rays, with the rate that it was trained at."""
+
+    network: TemporalLifter
+    fps: float
+    source: Source
+    device: torch.device
+
+    @property
+    def receptive_field(self) -> int:
+        """Frames (at ``fps``) that one lifted frame depends on."""
+        return self.network.config.receptive_field
+
+    @property
+    def output_frame(self) -> int:
+        """Index in a window of the frame that is lifted: the last for a causal lifter, the middle for others."""
+        return self.receptive_field - 1 if self.network.config.causal else self.receptive_field // 2
+
+
+def load_ray_lifter(path: Path, device: str = "auto") -> RayLifter:
+    """Read weights that look at rays and give the 41 landmarks. Raises WeightsError when they are of another kind."""
+    header = read_header(path)
+    config = LifterConfig.from_dict(header.get("lifter", {}))
+    names = tuple(header.get("skeleton", {}).get("names", ()))
+    fits = (config.points_in, config.features_in, config.joints_out) == (POINTS_IN, FEATURES_IN, len(LANDMARKS_41))
+    if header.get("input_layout") != INPUT_LAYOUT or names != LANDMARKS_41.names or not fits:
+        raise WeightsError(
+            f"'{path}' takes '{header.get('input_layout')}' keypoints and gives {len(names)} joints; lifting footage "
+            f"needs '{INPUT_LAYOUT}' and {len(LANDMARKS_41)}. Use --weights default."
+        )
+    if config.extras_out != _CONTACTS + len(LANDMARKS_41):
+        raise WeightsError(f"'{path}' gives no contacts and uncertainty. Use --weights default.")
+    network = TemporalLifter(config)
+    try:
+        network.load_state_dict(read_tensors(path))
+    except RuntimeError as problem:
+        raise WeightsError(f"The parameters in '{path}' don't fit its own configuration: {problem}") from problem
+    chosen = choose_device(device)
+    return RayLifter(network.to(chosen).eval(), float(header["fps"]), weights_source(path), chosen)
+
+
+def sample_windows(values: np.ndarray, time_s: np.ndarray, at_s: np.ndarray) -> np.ndarray:
+    """(F, K, C) values read at times (B, T), linearly between frames, ends held; (B, T, K, C).
+
+    Where one of the two neighbours is NaN, the other stands in if it is the nearer one.
+    """
+    at_s = np.clip(at_s, time_s[0], time_s[-1])
+    after = np.clip(np.searchsorted(time_s, at_s), 1, max(len(time_s) - 1, 1))
+    if len(time_s) == 1:
+        return np.broadcast_to(values[0], (*at_s.shape, *values.shape[1:])).copy()
+    before = after - 1
+    part = ((at_s - time_s[before]) / (time_s[after] - time_s[before]))[..., None, None]
+    low, high = values[before], values[after]
+    between = low + part * (high - low)
+    low_only = np.isfinite(low) & ((part <= 0) | (~np.isfinite(high) & (part <= 0.5)))
+    high_only = np.isfinite(high) & ((part >= 1) | (~np.isfinite(low) & (part >= 0.5)))
+    return np.where(low_only, low, np.where(high_only, high, between))
+
+
+def lift_rays(
+    lifter: RayLifter,
+    rays: np.ndarray,
+    confidence: np.ndarray,
+    time_s: np.ndarray,
+    progress: Progress = silent,
+    test_time_flip: bool = True,
+) -> LiftedBody:
+    """Lift every frame from the window of rays round it.
+
+    rays:           (F, 21, 2) x/z, y/z; NaN = unseen
+    confidence:     (F, 21)
+    time_s:         (F,) seconds, any frame rate: windows are read at the lifter's own rate
+    test_time_flip: average with the mirror image of the mirrored input
+    """
+    offsets_s = (np.arange(lifter.receptive_field) - lifter.output_frame) / lifter.fps
+    positions, errors, contacts = [], [], []
+    for first in range(0, len(time_s), CHUNK_FRAMES):
+        at_s = time_s[first : first + CHUNK_FRAMES, None] + offsets_s
+        window_rays = sample_windows(rays, time_s, at_s)
+        window_confidence = sample_windows(confidence[..., None], time_s, at_s)[..., 0]
+        inputs, camera_from_lifter = normalise_windows(window_rays, window_confidence, lifter.output_frame)
+        body, extras = _run(lifter, inputs)
+        if test_time_flip:
+            mirrored = inputs[:, :, _MIRROR_IN].copy()
+            mirrored[..., 0] *= -1
+            other, other_extras = _run(lifter, mirrored)
+            body = (body + other[:, _MIRROR_OUT] * np.array([-1, 1, 1])) / 2
+            back = np.concatenate([_MIRROR_CONTACT, _CONTACTS + _MIRROR_OUT])
+            extras = (extras + other_extras[:, back]) / 2
+        body = (body - body[:, :1]) @ np.swapaxes(camera_from_lifter, 1, 2)
+        positions.append(body)
+        contacts.append(1 / (1 + np.exp(-extras[:, :_CONTACTS])))
+        errors.append(np.exp(np.clip(extras[:, _CONTACTS:], np.log(0.0005), np.log(2.0))))
+        report(progress, min(first + CHUNK_FRAMES, len(time_s)), len(time_s))
+    return LiftedBody(np.concatenate(positions), np.concatenate(errors), np.concatenate(contacts))
+
+
+def _run(lifter: RayLifter, inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    with torch.inference_mode():
+        positions, extras = lifter.network.forward_window(torch.from_numpy(inputs).to(lifter.device))
+    assert extras is not None
+    return positions[:, 0].cpu().numpy().astype(np.float64), extras[:, 0].cpu().numpy().astype(np.float64)

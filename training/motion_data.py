@@ -1,0 +1,83 @@
+"""Motion that the lifter learns from: landmark clips at 60 frames a second, with foot contacts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..core.errors import FileFormatError
+from ..core.skeletons import LANDMARKS_41
+from ..core.track_files import sha256_of
+
+CONTACT_POINTS = ("l_heel", "l_toe_base", "r_heel", "r_toe_base")
+# A heel or ball that stays this low and this slow stands on the floor.
+_CONTACT_HEIGHT_M, _CONTACT_SPEED_M_S = 0.06, 0.35
+
+
+@dataclass(frozen=True, eq=False)
+class MotionSet:
+    """Clips laid end to end.
+
+    positions_m: (N, 41, 3) metres, y up, floor near y = 0, ``LANDMARKS_41``
+    contact:     (N, 4) True where left heel, left ball, right heel, right ball stand
+    clip_start:  (C + 1,) clip i is frames clip_start[i]:clip_start[i + 1]
+    subject, source: (C,) who moved, and which collection it comes from
+    """
+
+    positions_m: np.ndarray
+    contact: np.ndarray
+    clip_start: np.ndarray
+    clip_name: np.ndarray
+    subject: np.ndarray
+    source: np.ndarray
+    fps: float
+    sha256: str
+
+    @property
+    def clip_lengths(self) -> np.ndarray:
+        """(C,) frames in each clip."""
+        return np.diff(self.clip_start)
+
+
+def _contacts(positions_m: np.ndarray, fps: float) -> np.ndarray:
+    feet = positions_m[:, LANDMARKS_41.indices(*CONTACT_POINTS)]
+    if len(feet) < 3:
+        return np.zeros(feet.shape[:2], bool)
+    speed = np.linalg.norm(np.gradient(feet, 1 / fps, axis=0), axis=-1)
+    rest_height = np.percentile(feet[..., 1], 3, axis=0)
+    return (speed < _CONTACT_SPEED_M_S) & (feet[..., 1] < rest_height + _CONTACT_HEIGHT_M)
+
+
+def read_motion(path: Path, leave_out_sources: tuple[str, ...] = ()) -> MotionSet:
+    """Read a landmark set (.npz; see docs/file-formats.md), without clips of the sources named.
+
+    Raises FileFormatError when the file is not one or nothing is left.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as data:
+            names = tuple(str(name) for name in data["joint_names"])
+            if names != LANDMARKS_41.names:
+                raise FileFormatError(f"'{path}' holds other joints than the lifter's 41 landmarks.")
+            positions = data["positions_q"].astype(np.float32) * np.float32(data["position_quantum_m"])
+            start, fps = data["clip_start"].astype(np.int64), float(data["fps"])
+            clip_name, subject, source = (data[key].astype(str) for key in ("clip_name", "clip_subject", "clip_source"))
+    except FileNotFoundError:
+        raise FileFormatError(f"There is no motion file '{path}'. Check [data] in the training configuration.") from None
+    except (KeyError, OSError, ValueError) as problem:
+        raise FileFormatError(f"'{path}' is not a motion file: {problem}") from problem
+    kept = [clip for clip in range(len(source)) if source[clip] not in leave_out_sources]
+    if not kept:
+        raise FileFormatError(f"Nothing is left of '{path}' after leaving out {', '.join(leave_out_sources)}.")
+    pieces = [positions[start[clip] : start[clip + 1]] for clip in kept]
+    return MotionSet(
+        positions_m=np.concatenate(pieces),
+        contact=np.concatenate([_contacts(piece, fps) for piece in pieces]),
+        clip_start=np.concatenate([[0], np.cumsum([len(piece) for piece in pieces])]),
+        clip_name=clip_name[kept],
+        subject=subject[kept],
+        source=source[kept],
+        fps=fps,
+        sha256=sha256_of(path),
+    )
