@@ -50,6 +50,8 @@ class LoopSettings:
     contact_weight: float = 0.02
     checkpoint_every: int = 250
     validate_every: int = 1000
+    validation_windows: int = 4096
+    test_windows: int = 16384
     seed: int = 1
 
 

@@ -11,6 +11,7 @@ from ..core.skeletons import LANDMARKS_41
 from .motion_data import MotionSet
 from .views import ViewMaker, ViewSettings
 
+BATCH = 512
 LIMB_JOINTS = LANDMARKS_41.indices(
     *(f"{side}_{name}" for side in "lr" for name in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle"))
 )
@@ -24,8 +25,8 @@ def evaluate_on_views(
     lifter.eval()
     predicted, truth, contact_said, contact_true = [], [], [], []
     with torch.inference_mode():
-        for number in range(-(-windows // 512)):
-            views = maker.batch(number, 512)
+        for number in range(-(-windows // BATCH)):
+            views = maker.batch(number, min(BATCH, windows))
             positions, extras = lifter.forward_window(torch.from_numpy(views.inputs).to(device))
             assert extras is not None
             predicted.append(positions[:, 0].cpu().numpy())

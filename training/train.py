@@ -212,7 +212,7 @@ def train(
         report(progress, step, config.loop.steps)
         last = step == config.loop.steps
         if step % config.loop.validate_every == 0 or last:
-            scores = evaluate_on_views(lifter, data["valid"], config.views, 4096, 99, chosen)
+            scores = evaluate_on_views(lifter, data["valid"], config.views, config.loop.validation_windows, 99, chosen)
             entry = {"step": step, "seconds": time.monotonic() - started, "loss": float(np.mean(losses)), **scores}
             log.append({key: float(value) for key, value in entry.items()})
             losses = []
@@ -222,7 +222,7 @@ def train(
             _save_checkpoint(checkpoint, step, lifter, optimiser, log)
 
     data["test"] = read_motion(base_folder / config.data.test)
-    held_out = evaluate_on_views(lifter, data["test"], config.views, 16384, 7, chosen)
+    held_out = evaluate_on_views(lifter, data["test"], config.views, config.loop.test_windows, 7, chosen)
     facts = {"seconds": log[-1]["seconds"] if log else 0.0, "torch": torch.__version__, "valid": log[-1], "log": log}
     header = _header(config, lifter, data, facts)
     header["metrics"] = {"mocap-test, synthetic views with detector noise": held_out}
