@@ -76,7 +76,9 @@ class Camera:
         except (TypeError, ValueError, ZeroDivisionError) as problem:
             raise FileFormatError(f"The camera file '{path}' has a value that is not a number: {problem}.") from problem
         if len(distortion) > 5:
-            raise FileFormatError(f"The camera file '{path}' has {len(distortion)} distortion values; at most 5 are used.")
+            raise FileFormatError(
+                f"The camera file '{path}' has {len(distortion)} distortion values; at most 5 are used."
+            )
         k1, k2, p1, p2, k3 = distortion + [0.0] * (5 - len(distortion))
         return cls((width, height), (fx, fy), centre, (k1, k2, p1, p2, k3))
 

@@ -9,9 +9,10 @@ from .skeletons import LANDMARKS_41
 
 
 def bone_lengths(positions_m: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """(41,) metres: weighted median over (F, 41, 3) of each landmark's distance to its parent, symmetric; 0 at the root.
+    """(41,) metres, 0 at the root: weighted median of each landmark's distance to its parent, the same left and right.
 
-    weight: (F, 41) how far each landmark is trusted
+    positions_m: (F, 41, 3)
+    weight:      (F, 41) how far each landmark is trusted
     """
     lengths = np.zeros(len(LANDMARKS_41))
     for joint, parent in enumerate(LANDMARKS_41.parents):

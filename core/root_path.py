@@ -13,9 +13,7 @@ _ROBUST_ROUNDS = 6
 _NEAREST_M = 0.3
 
 
-def _normal_equations(
-    sites_m: np.ndarray, rays: np.ndarray, weight: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def _normal_equations(sites_m: np.ndarray, rays: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(F, 3, 3) and (F, 3) of the least squares for the root: (x + rx) = u (z + rz), (y + ry) = v (z + rz)."""
     u, v = rays[..., 0], rays[..., 1]
     matrix = np.zeros((len(rays), 3, 3))
@@ -62,9 +60,7 @@ def _smooth_path(matrix: np.ndarray, right: np.ndarray, smoothness: np.ndarray) 
     return solveh_banded(upper, right.reshape(-1)).reshape(frames, 3)
 
 
-def solve_root_path(
-    sites_m: np.ndarray, rays: np.ndarray, confidence: np.ndarray, time_s: np.ndarray
-) -> np.ndarray:
+def solve_root_path(sites_m: np.ndarray, rays: np.ndarray, confidence: np.ndarray, time_s: np.ndarray) -> np.ndarray:
     """The root's path from reprojection, robust and smooth.
 
     sites_m:    (F, K, 3) detector sites against the pelvis, camera axes

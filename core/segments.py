@@ -204,7 +204,10 @@ def segment_rotations(positions_m: np.ndarray, template_m: np.ndarray = T_POSE_M
         normalised(hips_at_rest) + normalised(shoulders_at_rest),
     )
     turn["neck"] = aimed(
-        "neck", "head", normalised(shoulders) + normalised(ears), normalised(shoulders_at_rest) + normalised(ears_at_rest)
+        "neck",
+        "head",
+        normalised(shoulders) + normalised(ears),
+        normalised(shoulders_at_rest) + normalised(ears_at_rest),
     )
 
     left = np.array([1.0, 0.0, 0.0])

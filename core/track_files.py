@@ -52,9 +52,11 @@ def _read_arrays(path: Path) -> dict[str, np.ndarray]:
 
 
 def _write_arrays(path: Path, arrays: dict[str, Any]) -> None:
-    with written_whole(path) as beside, open(beside, "wb") as file:
-        # np.savez appends .npz to a name that lacks it, but writes to an open file as told.
-        np.savez_compressed(file, **arrays)
+    # Packed in memory first: on a full disk the zip's writer complains once more when it is thrown away.
+    packed = io.BytesIO()
+    np.savez_compressed(packed, **arrays)
+    with written_whole(path) as beside:
+        beside.write_bytes(packed.getbuffer())
 
 
 def _parse(path: Path, schema: int, make: Callable[[dict[str, np.ndarray]], Track]) -> Track:

@@ -67,9 +67,7 @@ class KeypointTrack:
             f"xy_px must have shape (frames, {points}, 2) for layout '{self.layout}', not {self.xy_px.shape}.",
         )
         _require(self.confidence.shape == (frames, points), "confidence must have shape (frames, keypoints).")
-        _require(
-            bool(((self.confidence >= 0) & (self.confidence <= 1)).all()), "confidence must lie between 0 and 1."
-        )
+        _require(bool(((self.confidence >= 0) & (self.confidence <= 1)).all()), "confidence must lie between 0 and 1.")
         _require(not np.isinf(self.xy_px).any(), "xy_px must not be infinite.")
         _require(self.filled.shape == (frames,), "filled must have shape (frames,).")
         _require(min(self.size_px) > 0, "size_px must be positive.")

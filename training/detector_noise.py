@@ -126,9 +126,7 @@ def observe(
     return rays, confidence.astype(np.float32)
 
 
-def _swap_sides(
-    rng: np.random.Generator, rays: np.ndarray, confidence: np.ndarray, settings: NoiseSettings
-) -> None:
+def _swap_sides(rng: np.random.Generator, rays: np.ndarray, confidence: np.ndarray, settings: NoiseSettings) -> None:
     """Exchange left and right in runs of frames, of the whole body or of one kind of limb."""
     batch, frames = rays.shape[:2]
 
@@ -145,7 +143,5 @@ def _swap_sides(
 
     exchange(rng.random(batch) < settings.body_swap_chance, frames, [pair for pair in _PAIRS if pair != _PAIRS[0]])
     for parts in _LIMBS.values():
-        pairs = [
-            (LIFTER_21_NAMES.index(f"l_{part}"), LIFTER_21_NAMES.index(f"r_{part}")) for part in parts
-        ]
+        pairs = [(LIFTER_21_NAMES.index(f"l_{part}"), LIFTER_21_NAMES.index(f"r_{part}")) for part in parts]
         exchange(rng.random(batch) < settings.limb_swap_chance / len(_LIMBS), frames // 2, pairs)

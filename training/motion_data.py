@@ -64,7 +64,9 @@ def read_motion(path: Path, leave_out_sources: tuple[str, ...] = ()) -> MotionSe
             start, fps = data["clip_start"].astype(np.int64), float(data["fps"])
             clip_name, subject, source = (data[key].astype(str) for key in ("clip_name", "clip_subject", "clip_source"))
     except FileNotFoundError:
-        raise FileFormatError(f"There is no motion file '{path}'. Check [data] in the training configuration.") from None
+        raise FileFormatError(
+            f"There is no motion file '{path}'. Check [data] in the training configuration."
+        ) from None
     except (KeyError, OSError, ValueError) as problem:
         raise FileFormatError(f"'{path}' is not a motion file: {problem}") from problem
     kept = [clip for clip in range(len(source)) if source[clip] not in leave_out_sources]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import queue
-import random
 import threading
 import time
 from collections.abc import Iterator
@@ -14,10 +13,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional
+from torch.optim import Optimizer
 
 from ..core.errors import FileFormatError
+from ..core.lifter.device import choose_device
 from ..core.lifter.network import LifterConfig, TemporalLifter
 from ..core.lifter.ray_windows import FEATURES_IN, INPUT_LAYOUT, POINTS_IN
 from ..core.output_files import written_whole
@@ -29,7 +32,7 @@ from .evaluation import evaluate_on_views
 from .motion_data import CONTACT_POINTS, MotionSet, read_motion
 from .views import LIFTER_FPS, ViewBatch, ViewMaker
 
-CHECKPOINT_NAME = "checkpoint.pt"
+CHECKPOINT_NAME = "checkpoint.safetensors"
 _BONE_CHILDREN = [joint for joint, parent in enumerate(LANDMARKS_41.parents) if parent >= 0]
 _BONE_PARENTS = [LANDMARKS_41.parents[joint] for joint in _BONE_CHILDREN]
 # Uncertainty is learnt as the logarithm of the expected error; half a millimetre to two metres is all that makes sense.
@@ -53,7 +56,7 @@ def views_ahead(maker: ViewMaker, first: int, last: int, size: int, ahead: int =
                         continue
                 if stop.is_set():
                     return
-        except BaseException as problem:  # noqa: BLE001 - handed to the thread that waits for the batch
+        except BaseException as problem:
             waiting.put(problem)
 
     thread = threading.Thread(target=make, daemon=True)
@@ -101,24 +104,39 @@ def learning_rate(step: int, config: TrainingConfig) -> float:
     return loop.learning_rate * 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
 
 
-def _save_checkpoint(path: Path, step: int, lifter: TemporalLifter, optimiser: Any, log: list[Any]) -> None:
+def _save_checkpoint(path: Path, step: int, lifter: TemporalLifter, optimiser: Optimizer, log: list[Any]) -> None:
+    """Everything that the next step depends on, as tensors and JSON: a checkpoint holds no code."""
+    tensors = {f"lifter.{name}": value for name, value in lifter.state_dict().items()}
+    for index, state in optimiser.state_dict()["state"].items():
+        tensors.update({f"optimiser.{index}.{name}": value for name, value in state.items()})
+    tensors["torch_random"] = torch.get_rng_state()
     with written_whole(path) as beside:
-        torch.save(
-            {
-                "step": step,
-                "lifter": lifter.state_dict(),
-                "optimiser": optimiser.state_dict(),
-                "torch_random": torch.get_rng_state(),
-                "log": log,
-            },
-            beside,
+        save_file(
+            {name: value.contiguous() for name, value in tensors.items()},
+            str(beside),
+            {"step": str(step), "log": json.dumps(log)},
         )
 
 
-def _choose_device(wanted: str) -> torch.device:
-    from ..core.lifter.device import choose_device
-
-    return choose_device(wanted)
+def _load_checkpoint(path: Path, lifter: TemporalLifter, optimiser: Optimizer) -> tuple[int, list[Any]]:
+    """Put a checkpoint's state back and return its step and log. Raises FileFormatError when it doesn't fit."""
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            metadata = file.metadata()
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dictionary
+        lifter.load_state_dict({n.removeprefix("lifter."): t for n, t in tensors.items() if n.startswith("lifter.")})
+        state: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in tensors.items():
+            if name.startswith("optimiser."):
+                _, index, part = name.split(".")
+                state.setdefault(int(index), {})[part] = tensor
+        optimiser.load_state_dict({**optimiser.state_dict(), "state": state})
+        torch.set_rng_state(tensors["torch_random"])
+        return int(metadata["step"]), json.loads(metadata["log"])
+    except (OSError, SafetensorError, RuntimeError, KeyError, ValueError) as problem:
+        raise FileFormatError(
+            f"The checkpoint '{path}' does not fit this configuration or is damaged: {problem}. Train without --resume."
+        ) from problem
 
 
 def _header(config: TrainingConfig, lifter: TemporalLifter, data: dict[str, MotionSet], facts: dict[str, Any]) -> dict:
@@ -155,9 +173,8 @@ def train(
     Batches depend on the seed and their number alone, so a resumed run sees what an uninterrupted one would have.
     Raises FileFormatError for data that can't be read, and KeyliftErrors of the output.
     """
-    chosen = _choose_device(device)
+    chosen = choose_device(device)
     torch.manual_seed(config.loop.seed)
-    random.seed(config.loop.seed)
     run_folder.mkdir(parents=True, exist_ok=True)
     leave_out = config.data.leave_out_sources
     data = {
@@ -184,15 +201,11 @@ def train(
             f"output_frame {frames - 1 if network.causal else frames // 2}."
         )
     optimiser = torch.optim.AdamW(lifter.parameters(), weight_decay=config.loop.weight_decay)
-    step, log, seconds = 0, [], 0.0
+    step, seconds = 0, 0.0
+    log: list[dict[str, float]] = []
     checkpoint = run_folder / CHECKPOINT_NAME
     if resume and checkpoint.exists():
-        # Our own file in our own run folder; weights_only admits tensors and plain values and nothing else.
-        saved = torch.load(checkpoint, map_location=chosen, weights_only=True)
-        lifter.load_state_dict(saved["lifter"])
-        optimiser.load_state_dict(saved["optimiser"])
-        torch.set_rng_state(saved["torch_random"].cpu())
-        step, log = saved["step"], saved["log"]
+        step, log = _load_checkpoint(checkpoint, lifter, optimiser)
         seconds = log[-1]["seconds"] if log else 0.0
 
     maker = ViewMaker(data["train"], config.views, config.loop.seed)

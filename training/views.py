@@ -156,7 +156,9 @@ class ViewMaker:
             return
         upper = positions[other][:, :, _UPPER_BODY] - positions[other][:, :, [pelvis]]
         upper = turned(upper)[chosen] + positions[chosen][:, :, [pelvis]]
-        positions[np.ix_(chosen, range(positions.shape[1]), _UPPER_BODY)] = upper
+        mixed = positions[chosen]
+        mixed[:, :, _UPPER_BODY] = upper
+        positions[chosen] = mixed
 
     def _reshape_bodies(self, rng: np.random.Generator, positions: np.ndarray) -> None:
         """Other bone lengths, the same on both sides, along the tree."""

@@ -11,7 +11,6 @@ from dataclasses import asdict, dataclass
 from math import prod
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 

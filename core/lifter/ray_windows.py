@@ -1,9 +1,9 @@
 """What the default lifter looks at: windows of keypoint rays, seen by a camera turned towards the person.
 
 A person at the edge of a wide picture is seen from another side than one in its middle. So each window's rays are
-turned until the person's box in the output frame lies on the optical axis (as in Yu et al., "PCLs: Geometry-aware Neural
-Reconstruction of 3D Pose with Perspective Crop Layers", CVPR 2021), and divided by the box size. The lifter's answer is
-turned back. Where the box was and how large it was goes in as one more point.
+turned until the person's box in the output frame lies on the optical axis (as in Yu et al., "PCLs: Geometry-aware
+Neural Reconstruction of 3D Pose with Perspective Crop Layers", CVPR 2021), and divided by the box size. The lifter's
+answer is turned back. Where the box was and how large it was goes in as one more point.
 """
 
 from __future__ import annotations

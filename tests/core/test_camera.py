@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from keylift.core.camera import Camera
 from keylift.core.errors import FileFormatError
 

@@ -1,10 +1,11 @@
 import numpy as np
 import pytest
 import torch
-from keylift.core.errors import WeightsError
-from keylift.core.lifter.network import LifterConfig, TemporalLifter
 from torch import nn
 from torch.nn import functional
+
+from keylift.core.errors import WeightsError
+from keylift.core.lifter.network import LifterConfig, TemporalLifter
 
 
 def lifter(widths=(3, 3, 3), channels=16, causal=False, **more) -> TemporalLifter:

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from keylift.core.camera import Camera
 from keylift.core.constant_bones import bone_lengths, with_constant_bones
 from keylift.core.detector_sites import detector_sites

@@ -1,6 +1,7 @@
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from keylift.core.camera import Camera
 from keylift.core.detector_sites import detector_sites
 from keylift.core.lifter.lifting import sample_windows

@@ -2,6 +2,7 @@ import zipfile
 
 import numpy as np
 import pytest
+
 from keylift.core.camera import Camera
 from keylift.core.errors import FileFormatError, OutputError
 from keylift.core.skeletons import LANDMARKS_41, Skeleton
@@ -74,7 +75,10 @@ def test_a_damaged_file_is_explained(tmp_path, tracks, damage):
 
 def test_a_zip_that_unpacks_to_gigabytes_is_not_unpacked(tmp_path):
     path = tmp_path / "bomb.npz"
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("xy_px.npy", "w", force_zip64=True) as f:
+    with (
+        zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive,
+        archive.open("xy_px.npy", "w", force_zip64=True) as f,
+    ):
         for _ in range(2100):
             f.write(bytes(1 << 20))
     assert path.stat().st_size < 10 << 20

@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pytest
 import torch
+
 from keylift.core.errors import Cancelled, FileFormatError, WeightsError
 from keylift.core.lifter.lifting import load_ray_lifter
 from keylift.core.skeletons import LANDMARKS_41
@@ -131,7 +132,9 @@ def test_the_learning_rate_warms_up_and_comes_to_rest():
     assert rates[0] < rates[299] == max(rates) and rates[-1] < 1e-8
 
 
-@pytest.mark.parametrize("change", [("seed", "sead"), ("[loop]", "[loops]"), ("frames = 9", "frames = 27"), ("name", "nam")])
+@pytest.mark.parametrize(
+    "change", [("seed", "sead"), ("[loop]", "[loops]"), ("frames = 9", "frames = 27"), ("name", "nam")]
+)
 def test_a_configuration_that_is_not_understood_is_refused(folder, tmp_path, change):
     path = folder / "bad.toml"
     path.write_text(CONFIG.replace("steps = 12", "steps = 12\nseed = 1").replace(*change))

@@ -1,0 +1,258 @@
+"""A film to look at before anything else: footage with its keypoints beside the figure in space."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .output_files import written_whole
+from .progress import Progress, report, silent
+from .rotations import normalised
+from .skeletons import LANDMARKS_41, MEDIAPIPE_33_LINES
+from .tracks import KeypointTrack, PoseTrack
+
+if TYPE_CHECKING:
+    from .footage import Footage
+
+HEIGHT_PX = 720
+# Left, right and middle of the body; told apart by colour-blind eyes too (Okabe and Ito). RGB.
+_LEFT, _RIGHT, _MIDDLE = (0, 114, 178), (213, 94, 0), (90, 90, 90)
+_PAPER, _GRID, _PATH, _INK = (247, 246, 243), (214, 211, 205), (150, 146, 138), (60, 60, 60)
+_TIMES_90K = 90_000
+# Limbs are drawn this thick at their far end, metres.
+_THICKNESS_M = {"knee": 0.12, "ankle": 0.09, "toe_base": 0.08, "toe_tip": 0.06, "elbow": 0.08, "wrist": 0.065}
+_THIN_M = 0.04
+_DRAWN = (*_THICKNESS_M, "knuckle", "fingertip", "thumb", "heel", "neck", "head")
+# (end, start) of each limb; the trunk is one shape.
+_LIMBS = [
+    (joint, LANDMARKS_41.parents[joint])
+    for joint, name in enumerate(LANDMARKS_41.names)
+    if (name[2:] if name[1:2] == "_" else name) in _DRAWN
+]
+_TORSO = tuple(LANDMARKS_41.indices("l_shoulder", "l_hip", "r_hip", "r_shoulder"))
+
+
+def _colour_of(name: str) -> tuple[int, int, int]:
+    return {"l": _LEFT, "r": _RIGHT}.get(name[0] if name[1:2] == "_" else "", _MIDDLE)
+
+
+def _paler(colour: tuple[int, int, int], share: float) -> tuple[int, int, int]:
+    """``colour`` mixed with ``share`` of the paper's."""
+    red, green, blue = (round(c + (p - c) * share) for c, p in zip(colour, _PAPER, strict=True))
+    return red, green, blue
+
+
+class FigureView:
+    """The figure on its floor, seen from where the whole of its path is in view.
+
+    The view stands three quarters to the side of the footage's camera, since what the footage can't show is depth.
+    """
+
+    def __init__(self, pose: PoseTrack, size_px: tuple[int, int], turn_deg: float = 40.0) -> None:
+        self.size_px = size_px
+        self.positions_m = pose.positions_world_m()
+        self.contact, self.confidence = pose.contact, pose.confidence
+        low, high = self.positions_m.min(axis=(0, 1)), self.positions_m.max(axis=(0, 1))
+        self.centre_m = np.array([*(low + high)[:2] / 2, max(high[2], 1.0) * 0.48])
+        # The camera of the footage looks along +y.
+        turn = np.radians(turn_deg)
+        ahead = normalised(np.array([-np.sin(turn), np.cos(turn), -0.22]))
+        right = normalised(np.cross(ahead, [0.0, 0.0, 1.0]))
+        self.axes = np.stack([right, -np.cross(right, ahead), ahead])
+        width, height = size_px
+        # Far enough for every point of the clip to be in the picture, whatever its depth.
+        self.focal_px = 1.6 * min(width, height)
+        seen = (self.positions_m - self.centre_m) @ self.axes.T
+        reach = np.abs(seen[..., :2]) * self.focal_px / (np.array([width, height]) / 2 * 0.9)
+        self.distance_m = float(max(3.0, (reach.max(axis=-1) - seen[..., 2]).max()))
+        self.floor = self._floor_lines(low, high)
+
+    def project(self, points_m: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(..., 3) world metres -> (..., 2) pixels and (...) depth."""
+        seen = (points_m - self.centre_m) @ self.axes.T
+        depth = np.maximum(seen[..., 2] + self.distance_m, 0.1)
+        return seen[..., :2] * self.focal_px / depth[..., None] + np.array(self.size_px) / 2, depth
+
+    @staticmethod
+    def _floor_lines(low: np.ndarray, high: np.ndarray) -> list[np.ndarray]:
+        first, last = np.floor(low[:2] - 1.0), np.ceil(high[:2] + 1.0)
+        # A floor for a walk across a hall needs no finer grid than can be seen.
+        step = max(0.5, float((last - first).max()) / 24)
+        lines = []
+        for axis in (0, 1):
+            for at in np.arange(first[axis], last[axis] + 1e-6, step):
+                ends = np.zeros((2, 3))
+                ends[:, axis] = at
+                ends[:, 1 - axis] = first[1 - axis], last[1 - axis]
+                lines.append(ends)
+        return lines
+
+    def draw(self, frame: int) -> np.ndarray:
+        """(H, W, 3) uint8 RGB picture of one frame."""
+        import cv2
+
+        width, height = self.size_px
+        picture = np.full((height, width, 3), _PAPER, np.uint8)
+
+        def line(ends_m: np.ndarray, colour: tuple[int, int, int], thickness: int) -> None:
+            (a, b), _ = self.project(ends_m)
+            reach = 1 << 14
+            a, b = np.clip(a, -reach, reach), np.clip(b, -reach, reach)
+            cv2.line(picture, _fixed(a), _fixed(b), colour, thickness, cv2.LINE_AA, 4)
+
+        for ends in self.floor:
+            line(ends, _GRID, 1)
+        path = self.positions_m[: frame + 1, 0].copy()
+        path[:, 2] = 0
+        trail, _ = self.project(path)
+        cv2.polylines(picture, [np.int32(np.round(trail * 16))], False, _PATH, 2, cv2.LINE_AA, 4)
+        self._draw_footprints(picture, frame)
+
+        points = self.positions_m[frame]
+        at_px, depth = self.project(points)
+        # What is nearer covers what is further.
+        parts = sorted([*_LIMBS, _TORSO], key=lambda part: -float(depth[list(part)].mean()))
+        for part in parts:
+            name = "" if part == _TORSO else LANDMARKS_41.names[part[0]]
+            doubt = 1 - float(self.confidence[frame, list(part)].min())
+            colour = _paler(_colour_of(name), 0.5 * doubt)
+            if part == _TORSO:
+                outline = [np.array([_fixed(at_px[corner]) for corner in part], np.int32)]
+                thickness = max(3, round(0.10 * self.focal_px / float(depth[list(part)].mean())))
+                cv2.polylines(picture, outline, True, (255, 255, 255), thickness + 3, cv2.LINE_AA, 4)
+                cv2.polylines(picture, outline, True, colour, thickness, cv2.LINE_AA, 4)
+                cv2.fillPoly(picture, outline, colour, cv2.LINE_AA, 4)
+                continue
+            bare = name[2:] if name[1:2] == "_" else name
+            thickness = max(2, round(_THICKNESS_M.get(bare, _THIN_M) * self.focal_px / float(depth[part[0]])))
+            start, end = _fixed(at_px[part[1]]), _fixed(at_px[part[0]])
+            cv2.line(picture, start, end, (255, 255, 255), thickness + 3, cv2.LINE_AA, 4)
+            cv2.line(picture, start, end, colour, thickness, cv2.LINE_AA, 4)
+        self._draw_face(picture, frame, at_px, depth)
+        return picture
+
+    def _draw_face(self, picture: np.ndarray, frame: int, at_px: np.ndarray, depth: np.ndarray) -> None:
+        import cv2
+
+        head, top, nose = LANDMARKS_41.indices("head", "head_top", "nose")
+        points = self.positions_m[frame]
+        size = float(np.linalg.norm(points[top] - points[head]) * self.focal_px / depth[head])
+        cv2.circle(picture, _fixed(at_px[head]), round(size * 0.85 * 16), _MIDDLE, -1, cv2.LINE_AA, 4)
+        if depth[nose] < depth[head]:
+            cv2.circle(picture, _fixed(at_px[nose]), round(size * 0.22 * 16), (255, 255, 255), -1, cv2.LINE_AA, 4)
+
+    def _draw_footprints(self, picture: np.ndarray, frame: int) -> None:
+        import cv2
+
+        for side, colour, (heel, toe) in (("l", _LEFT, (0, 1)), ("r", _RIGHT, (2, 3))):
+            if self.contact[frame, [heel, toe]].max() > 0.5:
+                ends = self.positions_m[frame, LANDMARKS_41.indices(f"{side}_heel", f"{side}_toe_tip")].copy()
+                ends[:, 2] = 0
+                (a, b), depth = self.project(ends)
+                pale = _paler(colour, 0.55)
+                thickness = max(2, round(0.12 * self.focal_px / depth.mean()))
+                cv2.line(picture, _fixed(a), _fixed(b), pale, thickness, cv2.LINE_AA, 4)
+
+
+def _fixed(point_px: np.ndarray) -> tuple[int, int]:
+    """A point in sixteenths of a pixel, as cv2 draws with ``shift=4``."""
+    return int(round(float(point_px[0]) * 16)), int(round(float(point_px[1]) * 16))
+
+
+def draw_keypoints(picture: np.ndarray, xy_px: np.ndarray, confidence: np.ndarray, layout: str) -> None:
+    """Draw one frame's keypoints (K, 2) into an RGB picture: full dots where sure, rings where not."""
+    import cv2
+
+    from .skeletons import KEYPOINT_LAYOUTS
+
+    names = KEYPOINT_LAYOUTS[layout]
+    radius = max(3, round(picture.shape[0] / 160))
+
+    def colour(name: str) -> tuple[int, int, int]:
+        if name.startswith(("left", "l_")):
+            return _LEFT
+        return _RIGHT if name.startswith(("right", "r_")) else (240, 228, 66)
+
+    seen = np.isfinite(xy_px).all(axis=-1)
+    if layout == "mediapipe33":
+        for a, b in MEDIAPIPE_33_LINES:
+            if seen[a] and seen[b]:
+                same = colour(names[a]) == colour(names[b])
+                ink = colour(names[a]) if same else (235, 235, 235)
+                cv2.line(picture, _fixed(xy_px[a]), _fixed(xy_px[b]), ink, max(2, radius // 2), cv2.LINE_AA, 4)
+    for index, name in enumerate(names):
+        if seen[index]:
+            sure = confidence[index] > 0.5
+            at = _fixed(xy_px[index])
+            if sure:
+                cv2.circle(picture, at, (radius + 1) * 16, (255, 255, 255), -1, cv2.LINE_AA, 4)
+            cv2.circle(picture, at, radius * 16, colour(name), -1 if sure else 2, cv2.LINE_AA, 4)
+
+
+def _footage_pictures(
+    footage: Footage, pose: PoseTrack, keypoints: KeypointTrack | None
+) -> Iterator[tuple[int, np.ndarray]]:
+    """(frame of the pose, picture with keypoints), for the frames of the footage that the pose has."""
+    import cv2
+
+    of_frame = {int(index): frame for frame, index in enumerate(pose.frame_index)}
+    keypoints_of = {} if keypoints is None else {int(index): at for at, index in enumerate(keypoints.frame_index)}
+    scale = HEIGHT_PX / footage.size_px[1]
+    size = _even(footage.size_px[0] * scale), HEIGHT_PX
+    for shot in footage.frames(int(pose.frame_index[0]), int(pose.frame_index[-1])):
+        if shot.index not in of_frame:
+            continue
+        picture = cv2.resize(shot.rgb, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+        at = keypoints_of.get(shot.index)
+        if keypoints is not None and at is not None:
+            draw_keypoints(picture, keypoints.xy_px[at] * scale, keypoints.confidence[at], keypoints.layout)
+        yield of_frame[shot.index], picture
+
+
+def _even(value: float) -> int:
+    return max(2, 2 * round(value / 2))
+
+
+def _label(picture: np.ndarray, text: str) -> None:
+    import cv2
+
+    cv2.putText(picture, text, (16, picture.shape[0] - 18), cv2.FONT_HERSHEY_SIMPLEX, 0.55, _INK, 1, cv2.LINE_AA)
+
+
+def render_preview(
+    path: Path,
+    pose: PoseTrack,
+    *,
+    keypoints: KeypointTrack | None = None,
+    footage: Footage | None = None,
+    progress: Progress = silent,
+) -> None:
+    """Write an .mp4 of the pose: the footage with its keypoints on the left when there is footage, the figure right.
+
+    One frame is held at a time, whatever the length. Left is blue, right is orange; pale limbs are uncertain; a foot
+    that stands leaves a print. Raises OutputError when ``path`` can't be written, FootageError for the footage.
+    """
+    import av
+
+    frames = len(pose.time_s)
+    view = FigureView(pose, (HEIGHT_PX if footage is not None else 960, HEIGHT_PX))
+    shots = _footage_pictures(footage, pose, keypoints) if footage is not None else ((f, None) for f in range(frames))
+    width = view.size_px[0] + (_even(footage.size_px[0] * HEIGHT_PX / footage.size_px[1]) if footage else 0)
+    with written_whole(path) as beside, av.open(str(beside), "w", format="mp4") as container:
+        stream = container.add_stream("libx264", rate=Fraction(pose.fps).limit_denominator(1001))
+        stream.width, stream.height, stream.pix_fmt = width, HEIGHT_PX, "yuv420p"
+        stream.options = {"crf": "20", "preset": "veryfast"}
+        stream.codec_context.time_base = Fraction(1, _TIMES_90K)
+        for done, (frame, shot) in enumerate(shots, start=1):
+            figure = view.draw(frame)
+            _label(figure, f"{pose.time_s[frame]:.2f} s   frame {int(pose.frame_index[frame])}")
+            picture = av.VideoFrame.from_ndarray(figure if shot is None else np.hstack([shot, figure]), format="rgb24")
+            picture.pts = round((pose.time_s[frame] - pose.time_s[0]) * _TIMES_90K)
+            picture.time_base = Fraction(1, _TIMES_90K)
+            container.mux(stream.encode(picture))
+            report(progress, done, frames)
+        container.mux(stream.encode())

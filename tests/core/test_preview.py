@@ -1,0 +1,52 @@
+import av
+import numpy as np
+import pytest
+
+from keylift.core.camera import Camera
+from keylift.core.errors import Cancelled
+from keylift.core.preview import _LEFT, _RIGHT, FigureView, render_preview
+from keylift.core.skeletons import LANDMARKS_41
+from walker import camera_from_world, filmed, walk
+
+
+@pytest.fixture(scope="module")
+def tracks():
+    # Walking towards the camera.
+    return filmed(walk(20, heading_rad=0.0), Camera.guessed((640, 480)), camera_from_world())
+
+
+def _middle_of(picture, colour):
+    near = (np.abs(picture.astype(int) - colour).sum(axis=-1) < 40).nonzero()
+    return np.array([near[1].mean(), near[0].mean()])
+
+
+def test_the_figure_is_upright_and_not_mirrored(tracks):
+    pose, _ = tracks
+    view = FigureView(pose, (480, 480), turn_deg=0)
+    picture = view.draw(10)
+    # Who faces the camera has the left side on the picture's right.
+    assert _middle_of(picture, _LEFT)[0] > _middle_of(picture, _RIGHT)[0] + 5
+    at_px, _ = view.project(view.positions_m[10])
+    assert at_px[LANDMARKS_41.index("head_top"), 1] < at_px[LANDMARKS_41.index("l_heel"), 1] - 100
+
+
+def test_the_whole_path_stays_in_the_picture(tracks):
+    pose, _ = tracks
+    for turn in (0, 40, 90):
+        view = FigureView(pose, (480, 360), turn_deg=turn)
+        at_px, depth = view.project(view.positions_m)
+        assert (at_px >= 0).all() and (at_px < [480, 360]).all() and (depth > 0.5).all()
+
+
+def test_a_preview_without_footage_has_every_frame_at_its_time(tracks, tmp_path):
+    pose, _ = tracks
+    render_preview(tmp_path / "p.mp4", pose)
+    with av.open(str(tmp_path / "p.mp4")) as container:
+        times = [float(frame.pts * frame.time_base) for frame in container.decode(video=0)]
+    assert np.allclose(times, pose.time_s - pose.time_s[0], atol=1e-3)
+
+
+def test_a_cancelled_preview_leaves_nothing(tracks, tmp_path):
+    with pytest.raises(Cancelled):
+        render_preview(tmp_path / "p.mp4", tracks[0], progress=lambda done, total: done < 3)
+    assert list(tmp_path.iterdir()) == []
