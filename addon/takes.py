@@ -1,0 +1,153 @@
+"""A performance onto an armature: in the open scene, or from file to files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import bpy
+
+from ..core.progress import Progress, report, silent
+from ..core.tracks import PoseTrack
+from ..rig_mapping.bone_map import BoneMap, load_bone_map
+from ..rig_mapping.bone_motion import BoneMotion
+from ..rig_mapping.recognition import recognise
+from ..rig_mapping.rest_pose import RestPose
+from ..rig_mapping.solve import solve
+from .armature_reading import read_rest_pose
+from .footage_background import add_footage_camera, show_footage
+from .keyframe_writing import frame_numbers, write_keyframes
+from .rigs import open_rig
+from .scene_export import export, exporter
+
+FIRST_FRAME = 1
+MAX_FPS = 32767
+
+
+@dataclass(frozen=True)
+class RetargetSummary:
+    """What was done, in words and numbers that a person or a program may want to see.
+
+    keyed_bones: how many bones got keys
+    frames:      how many frames were keyed
+    world_scale: size of the rig over that of the person
+    warnings:    what may make the result differ from what was meant
+    """
+
+    armature: str
+    bone_map: str
+    action: str
+    keyed_bones: int
+    frames: int
+    world_scale: float
+    warnings: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.frames} frames on {self.keyed_bones} bones of '{self.armature}' ({self.bone_map})"
+
+
+def bake_take(
+    pose: PoseTrack,
+    armature_object: bpy.types.Object,
+    *,
+    bone_map: str,
+    name: str,
+    fps: float,
+    progress: Progress = silent,
+) -> tuple[RetargetSummary, BoneMotion]:
+    """Key ``pose`` onto an armature of the open scene, in a new action ``name``.
+
+    bone_map: a preset's name, a file's path, or "auto"
+    Raises RigError or FileFormatError when nothing can be mapped, or the armature can't be animated.
+    """
+    rest = read_rest_pose(armature_object)
+    mapping: BoneMap = recognise(rest) if bone_map == "auto" else load_bone_map(bone_map)
+    motion = solve(pose, rest, mapping)
+    action = write_keyframes(armature_object, rest, motion, name, fps=fps, first_frame=FIRST_FRAME, progress=progress)
+    summary = RetargetSummary(
+        armature=armature_object.name,
+        bone_map=mapping.name,
+        action=action.name,
+        keyed_bones=len(motion.keyed),
+        frames=len(motion),
+        world_scale=motion.world_scale,
+        warnings=tuple(_warnings(armature_object, rest, motion)),
+    )
+    return summary, motion
+
+
+def retarget_to_files(
+    pose: PoseTrack,
+    *,
+    rig: str,
+    bone_map: str,
+    outputs: list[Path],
+    footage: Path | None,
+    progress: Progress = silent,
+) -> RetargetSummary:
+    """Open ``rig`` in a fresh scene, key ``pose`` onto it, and write the result to every output, by its ending.
+
+    The scene gets the frame rate and picture size of the footage, a camera that matches the filming one, and behind it
+    the footage itself where there is any. Input files are not changed. Raises RigError, OutputError or
+    FileFormatError that says what to do.
+    """
+    steps = 2 + len(outputs)
+    for output in outputs:
+        exporter(output)
+    armature_object = open_rig(rig)
+    report(progress, 1, steps)
+    scene = bpy.context.scene
+    fps = set_frame_rate(scene, pose.fps)
+    summary, motion = bake_take(
+        pose, armature_object, bone_map=bone_map, name=_take_name(pose, outputs), fps=fps, progress=_stoppable(progress)
+    )
+    armature_object.data.pose_position = "POSE"
+    armature_object.show_in_front = True
+    frames = frame_numbers(motion, fps, FIRST_FRAME)
+    scene.frame_start, scene.frame_end = FIRST_FRAME, max(FIRST_FRAME, round(float(frames[-1])))
+    camera = add_footage_camera(pose, motion.world_scale)
+    if footage is not None:
+        show_footage(camera, footage, int(pose.frame_index[0]))
+    scene.frame_set(FIRST_FRAME)
+    report(progress, 2, steps)
+    # Saved elsewhere, the paths of a user's file would no longer lead to its textures and libraries.
+    if bpy.data.filepath:
+        bpy.ops.file.make_paths_absolute()
+    for done, output in enumerate(outputs):
+        export(output, armature_object)
+        report(progress, 3 + done, steps)
+    return summary
+
+
+def set_frame_rate(scene: bpy.types.Scene, fps: float) -> float:
+    """Give the scene a frame rate, 29.97 and the like included, and return the one it took."""
+    whole = min(MAX_FPS, max(1, round(fps)))
+    scene.render.fps = whole
+    scene.render.fps_base = whole / fps if abs(whole - fps) > 1e-4 else 1.0
+    return scene.render.fps / scene.render.fps_base
+
+
+def _take_name(pose: PoseTrack, outputs: list[Path]) -> str:
+    return outputs[0].stem if outputs else Path(pose.source.name).stem or "take"
+
+
+def _stoppable(progress: Progress) -> Progress:
+    """Ask whether to stop, without counting: the bones are a part of one step."""
+    return lambda _done, _total: progress(1, None)
+
+
+def _warnings(armature_object: bpy.types.Object, rest: RestPose, motion: BoneMotion) -> list[str]:
+    held = [
+        rest.names[bone]
+        for bone in motion.keyed
+        if any(
+            not constraint.mute and constraint.influence > 0
+            for constraint in armature_object.pose.bones[rest.names[bone]].constraints
+        )
+    ]
+    if not held:
+        return []
+    return [
+        f"{len(held)} keyed bones of '{armature_object.name}' have constraints, which may overrule the keys: "
+        f"{', '.join(held[:5])}{' ...' if len(held) > 5 else ''}."
+    ]

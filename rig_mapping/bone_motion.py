@@ -1,0 +1,112 @@
+"""What the bones of a rig do over time, and where that puts them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..core.rotations import from_matrix, to_matrix
+from .rest_pose import RestPose
+
+
+@dataclass(frozen=True, eq=False)
+class BoneMotion:
+    """A performance on one armature.
+
+    keyed:          (K,) bones that get rotation keys, as indices into ``RestPose.names``
+    rotations_wxyz: (F, K, 4) their turn against rest, in their own axes, as ``pose_bone.rotation_quaternion``;
+                    signs without jumps
+    root_bone:      the bone that gets location keys
+    root_location:  (F, 3) armature units, as ``pose_bone.location``
+    world_scale:    the rig's leg length over the person's: the world of the pose is this much larger around the rig
+    time_s:         (F,) seconds
+    frame_index:    (F,) frame number in the footage
+    fps:            frames a second of the footage
+    bone_map:       name of the map that was used
+    """
+
+    keyed: tuple[int, ...]
+    rotations_wxyz: np.ndarray
+    root_bone: int
+    root_location: np.ndarray
+    world_scale: float
+    time_s: np.ndarray
+    frame_index: np.ndarray
+    fps: float
+    bone_map: str
+
+    def __post_init__(self) -> None:
+        frames, keyed = len(self.time_s), len(self.keyed)
+        if self.rotations_wxyz.shape != (frames, keyed, 4) or self.root_location.shape != (frames, 3):
+            raise ValueError("BoneMotion needs rotations (F, K, 4) and root locations (F, 3).")
+        if not (np.isfinite(self.rotations_wxyz).all() and np.isfinite(self.root_location).all()):
+            raise ValueError("BoneMotion must be finite.")
+
+    def __len__(self) -> int:
+        return len(self.time_s)
+
+
+def carried_rotation(rest: RestPose, bone: int, parent_rotation: np.ndarray | None) -> np.ndarray:
+    """(..., 3, 3) how ``bone`` stands, armature space, before its own turn, given its parent's posed rotation."""
+    parent = rest.parents[bone]
+    own = rest.armature_from_bone[bone, :3, :3]
+    if parent_rotation is None or not rest.inherit_rotation[bone]:
+        return own
+    return parent_rotation @ (rest.armature_from_bone[parent, :3, :3].T @ own)
+
+
+def fk(rest: RestPose, motion: BoneMotion, bones: Sequence[int] | None = None) -> np.ndarray:
+    """Where the bones go, as Blender does it: (F, B, 4, 4) armature space, for all bones or those named by index."""
+    frames = len(motion)
+    column = {bone: index for index, bone in enumerate(motion.keyed)}
+    wanted = range(len(rest)) if bones is None else bones
+    turns: dict[int, np.ndarray] = {}
+    places: dict[int, np.ndarray] = {}
+    for bone in rest.with_ancestors(wanted):
+        parent = rest.parents[bone]
+        if bone in column:
+            basis = to_matrix(motion.rotations_wxyz[:, column[bone]])
+        else:
+            basis = np.broadcast_to(rest.basis[bone, :3, :3], (frames, 3, 3))
+        turns[bone] = carried_rotation(rest, bone, turns.get(parent)) @ basis
+        location = motion.root_location if bone == motion.root_bone else rest.basis[bone, :3, 3]
+        places[bone] = _moved(rest, bone, turns.get(parent), places.get(parent), location)
+    posed = np.zeros((frames, len(wanted), 4, 4))
+    posed[..., 3, 3] = 1.0
+    for index, bone in enumerate(wanted):
+        posed[:, index, :3, :3] = turns[bone]
+        posed[:, index, :3, 3] = places[bone]
+    return posed
+
+
+def location_axes(rest: RestPose, bone: int, parent_rotation: np.ndarray | None) -> np.ndarray:
+    """(..., 3, 3) the axes, armature space, along which Blender moves ``bone`` by its location."""
+    parent = rest.parents[bone]
+    if parent_rotation is None:
+        return rest.armature_from_bone[bone, :3, :3] if rest.local_location[bone] else np.eye(3)
+    if not rest.local_location[bone]:
+        return parent_rotation
+    # A bone that keeps its direction is still moved along the axes that its parent gives it.
+    return parent_rotation @ (rest.armature_from_bone[parent, :3, :3].T @ rest.armature_from_bone[bone, :3, :3])
+
+
+def _moved(
+    rest: RestPose,
+    bone: int,
+    parent_rotation: np.ndarray | None,
+    parent_place: np.ndarray | None,
+    location: np.ndarray,
+) -> np.ndarray:
+    shift = (location_axes(rest, bone, parent_rotation) @ location[..., None])[..., 0]
+    if parent_rotation is None or parent_place is None:
+        return rest.heads[bone] + shift
+    parent = rest.parents[bone]
+    offset = rest.armature_from_bone[parent, :3, :3].T @ (rest.heads[bone] - rest.heads[parent])
+    return parent_place + parent_rotation @ offset + shift
+
+
+def local_turn(carried: np.ndarray, posed: np.ndarray) -> np.ndarray:
+    """(F, 4) the turn of its own that brings a bone from how it is carried to how it is posed, both (F, 3, 3)."""
+    return from_matrix(np.swapaxes(carried, -1, -2) @ posed)

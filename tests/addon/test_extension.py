@@ -1,0 +1,94 @@
+"""The extension's zip, installed and used in a Blender that knows nothing else of Keylift."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("bpy")
+
+from checkout import dev
+from keylift.core.camera import Camera
+from keylift.core.track_files import write_pose
+from rig_samples import RIG_FOLDER
+from walker import camera_from_world, filmed, walk
+
+SESSION = """
+import json, sys
+from pathlib import Path
+# An installed or checked out Keylift is not to be found: only what the zip holds may be used.
+sys.meta_path[:] = [finder for finder in sys.meta_path if "editable" not in repr(finder).lower()]
+sys.modules["keylift"] = None
+import bpy
+import addon_utils
+
+bpy.ops.wm.read_factory_settings(use_empty=True)
+repositories = bpy.context.preferences.extensions.repos
+repository = repositories.new(name="test", module="test", custom_directory=str(FOLDER / "repo"))
+result = bpy.ops.extensions.package_install_files(filepath=str(ZIP), repo=repository.module, enable_on_install=True)
+assert result == {"FINISHED"}, result
+module = "bl_ext.test.keylift"
+assert addon_utils.check(module) == (True, True), addon_utils.check(module)
+heavy = {"torch", "mediapipe", "cv2", "av", "scipy", "rich"} & set(sys.modules)
+assert not heavy, heavy
+installed = FOLDER / "repo" / "keylift"
+files = sorted(path for path in installed.rglob("*") if "__pycache__" not in path.parts)
+
+rows = json.loads(RIG.read_text())
+data = bpy.data.armatures.new("hero")
+hero = bpy.data.objects.new("hero", data)
+bpy.context.scene.collection.objects.link(hero)
+bpy.context.view_layer.objects.active = hero
+bpy.ops.object.mode_set(mode="EDIT")
+for name, parent, head, tail, roll, connected in rows:
+    bone = data.edit_bones.new(name)
+    bone.head, bone.tail, bone.roll = head, tail, roll
+    if parent:
+        bone.parent = data.edit_bones[parent]
+bpy.ops.object.mode_set(mode="OBJECT")
+assert bpy.ops.keylift.import_take(filepath=str(POSE)) == {"FINISHED"}
+assert hero.animation_data.action.name == "walk"
+
+for _ in range(3):
+    addon_utils.disable(module, default_set=True)
+    assert not hasattr(bpy.types, "KEYLIFT_PT_take")
+    addon_utils.enable(module, default_set=True)
+    assert hasattr(bpy.types, "KEYLIFT_PT_take")
+assert bpy.ops.keylift.import_take(filepath=str(POSE)) == {"FINISHED"}
+assert hero.animation_data.action.name == "walk.001"
+
+# The headless command is the shell's.
+headless = sys.modules[module + ".addon.headless"]
+output = FOLDER / "take.blend"
+assert headless.run_command(["retarget", str(POSE), "-o", str(output)]) == 0
+assert output.exists()
+assert headless.run_command(["retarget", str(FOLDER / "nowhere.pose.npz"), "-o", str(output)]) == 1
+assert files == sorted(path for path in installed.rglob("*") if "__pycache__" not in path.parts)
+print("all well")
+"""
+
+
+def test_the_zip_installs_enables_and_works(tmp_path: Path) -> None:
+    pose = filmed(walk(10), Camera.guessed((1280, 720)), camera_from_world())[0]
+    write_pose(tmp_path / "walk.pose.npz", pose)
+    built = dev().build_extension(tmp_path / "dist")
+    names = {
+        "FOLDER": tmp_path,
+        "ZIP": built,
+        "RIG": RIG_FOLDER / "game_engine.json",
+        "POSE": tmp_path / "walk.pose.npz",
+    }
+    head = "from pathlib import Path\n" + "".join(f"{name} = Path({str(path)!r})\n" for name, path in names.items())
+    script = tmp_path / "session.py"
+    script.write_text(head + SESSION, encoding="utf-8")
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
+    environment["BLENDER_USER_RESOURCES"] = str(tmp_path / "user")
+    answer = subprocess.run(
+        [sys.executable, str(script)], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300
+    )
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    assert "all well" in answer.stdout

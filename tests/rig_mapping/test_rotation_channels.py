@@ -1,0 +1,99 @@
+"""Rotation modes: what is keyed means the same turn, and moves without jumps."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+pytest.importorskip("bpy")
+
+import bpy  # noqa: F401  (with it comes mathutils)
+import mathutils
+
+from keylift.core.rotations import angle_between_rad, from_rotation_vector, multiply, normalised
+from keylift.rig_mapping.rotation_channels import EULER_ORDERS, axis_angles, euler_angles, rotation_channels
+
+
+def tumble(frames: int = 400, seed: int = 0) -> np.ndarray:
+    """(F, 4) a turn that goes round many times, smoothly."""
+    rng = np.random.default_rng(seed)
+    steps = from_rotation_vector(rng.normal(0.06, 0.02, (frames, 3)))
+    turns = [normalised(rng.normal(size=4))]
+    for step in steps[1:]:
+        turns.append(multiply(step, turns[-1]))
+    return np.array(turns)
+
+
+def as_blender(angles: np.ndarray, order: str) -> np.ndarray:
+    return np.array([mathutils.Euler(row, order).to_quaternion() for row in angles])
+
+
+@pytest.mark.parametrize("order", EULER_ORDERS)
+def test_euler_angles_mean_the_same_turn_in_blender(order: str) -> None:
+    turns = tumble()
+    angles = euler_angles(turns, order)
+    assert angle_between_rad(as_blender(angles, order), turns).max() < 1e-5
+
+
+@pytest.mark.parametrize("order", EULER_ORDERS)
+def test_euler_angles_do_not_jump(order: str) -> None:
+    first = "XYZ".index(order[0])
+    # Round and round about the first axis, with a little of the others: far beyond 180 degrees.
+    vector = np.zeros((300, 3))
+    vector[:, first] = np.linspace(0, 20, 300)
+    wobble = 0.4 * np.sin(np.linspace(0, 30, 300))[:, None] * np.roll(np.eye(3)[first], 1)
+    angles = euler_angles(multiply(from_rotation_vector(vector), from_rotation_vector(wobble)), order)
+    assert np.abs(np.diff(angles, axis=0)).max() < 0.3
+    assert angles[:, first].max() > 18
+
+
+@pytest.mark.parametrize("order", EULER_ORDERS)
+@pytest.mark.parametrize("quarter", [np.pi / 2, -np.pi / 2])
+def test_gimbal_lock(order: str, quarter: float) -> None:
+    first, second = "XYZ".index(order[0]), "XYZ".index(order[1])
+    middle, about_first = np.zeros((50, 3)), np.zeros((50, 3))
+    middle[:, second] = quarter
+    about_first[:, first] = np.linspace(0, 1, 50)
+    turns = multiply(from_rotation_vector(middle), from_rotation_vector(about_first))
+    angles = euler_angles(turns, order)
+    assert angle_between_rad(as_blender(angles, order), turns).max() < 1e-4
+    assert np.abs(np.diff(angles, axis=0)).max() < 0.1
+
+
+def test_through_the_gimbal() -> None:
+    vector = np.zeros((200, 3))
+    vector[:, 1] = np.linspace(0, np.pi, 200)
+    angles = euler_angles(from_rotation_vector(vector), "XYZ")
+    assert np.abs(np.diff(angles, axis=0)).max() < 0.1
+
+
+def test_axis_angles_mean_the_same_turn_and_do_not_jump() -> None:
+    turns = tumble()
+    values = axis_angles(turns)
+    again = np.array([mathutils.Quaternion(row[1:], row[0]) for row in values])
+    assert angle_between_rad(again, turns).max() < 1e-5
+    assert np.allclose(np.linalg.norm(values[:, 1:], axis=1), 1)
+    assert (np.sum(values[1:, 1:] * values[:-1, 1:], axis=1) > 0).all()
+
+
+def test_swinging_through_rest_keeps_the_axis() -> None:
+    vector = np.zeros((101, 3))
+    vector[:, 2] = np.linspace(-1, 1, 101)
+    values = axis_angles(from_rotation_vector(vector))
+    assert np.abs(np.diff(values, axis=0)).max() < 0.05
+    assert np.allclose(np.abs(values[:, 3]), 1)
+
+
+def test_no_turn_at_all() -> None:
+    still = np.tile([1.0, 0.0, 0.0, 0.0], (3, 1))
+    for mode in ("QUATERNION", "AXIS_ANGLE", *EULER_ORDERS):
+        _, values = rotation_channels(mode, still)
+        assert np.isfinite(values).all()
+    assert np.array_equal(axis_angles(still)[:, 0], np.zeros(3))
+
+
+def test_quaternion_signs_do_not_jump() -> None:
+    turns = tumble() * np.where(np.arange(400) % 7 == 0, -1.0, 1.0)[:, None]
+    path, values = rotation_channels("QUATERNION", turns)
+    assert path == "rotation_quaternion"
+    assert (np.sum(values[1:] * values[:-1], axis=1) > 0).all()
