@@ -1,0 +1,158 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from keylift.core.camera import Camera
+from keylift.core.errors import NobodyFoundError
+from keylift.core.people import (
+    Person,
+    Sighting,
+    apart,
+    clothes_apart,
+    impostor,
+    pick_people,
+    returns,
+    untangle,
+)
+from walker import camera_from_world, filmed, walk
+
+# A standing body of 200 pixels in MediaPipe's order, spread so that no two points coincide.
+BODY = np.stack([np.linspace(-30, 30, 33), np.linspace(0, 200, 33)], axis=-1)
+BLUE_COAT, RED_COAT = np.eye(8)[1] * 0.9 + 0.1 / 8, np.eye(8)[5] * 0.9 + 0.1 / 8
+FPS = 30
+
+
+def sighting(x, clothes=None, size=1.0):
+    return Sighting(size * BODY + (x, 100.0), np.full(33, 0.9), clothes)
+
+
+def person_at(xs, clothes=None, first_row=0):
+    person = Person()
+    for row, x in enumerate(xs, start=first_row):
+        person.see(row, row / FPS, sighting(x, clothes))
+    return person
+
+
+@settings(deadline=None)
+@given(st.floats(-1e4, 1e4), st.floats(-1e4, 1e4), st.floats(0.05, 20))
+def test_distance_counts_in_body_sizes(a, b, size):
+    first, second = sighting(a, size=size), sighting(b, size=size)
+    expected = abs(a - b) / first.size_px
+    assert np.isclose(apart(first.xy_px, second.xy_px, first.size_px), expected, atol=1e-6)
+
+
+def test_clothes_are_the_same_or_not():
+    assert clothes_apart(BLUE_COAT, BLUE_COAT) < 1e-6
+    assert clothes_apart(BLUE_COAT, RED_COAT) > 0.7
+    assert clothes_apart(BLUE_COAT, None) is None
+
+
+def test_one_wild_limb_does_not_move_a_body():
+    flailing = sighting(0)
+    flailing.xy_px[15] += 500
+    assert apart(flailing.xy_px, sighting(0).xy_px, 200) == 0
+
+
+def test_somebody_walking_is_expected_ahead():
+    walker = person_at(np.arange(10) * 6.0)
+    assert np.isclose(walker.velocity_px()[0], 180, rtol=1e-6)
+    ahead = walker.expected_px(10 / FPS)[:, 0] - walker.last.xy_px[:, 0]
+    assert np.all((ahead > 5) & (ahead < 6.01))
+    assert walker.may_have_moved_to(sighting(60), 10 / FPS)
+    assert not walker.may_have_moved_to(sighting(300), 10 / FPS)
+    assert not walker.may_have_moved_to(sighting(60, size=0.4), 10 / FPS)
+
+
+def test_somebody_seen_once_is_expected_where_they_were():
+    still = person_at([50.0])
+    assert np.array_equal(still.expected_px(3.0), still.last.xy_px)
+
+
+def test_two_who_return_are_told_apart_by_place_and_clothes():
+    left, right = person_at([0.0] * 10, BLUE_COAT), person_at([400.0] * 10, RED_COAT)
+    later_s = 10 / FPS + 0.7
+    assert set(returns([left, right], [sighting(380, RED_COAT), sighting(30, BLUE_COAT)], later_s)) == {(0, 1), (1, 0)}
+    # Changed places while nobody could see them: the coats went along.
+    assert set(returns([left, right], [sighting(380, BLUE_COAT), sighting(30, RED_COAT)], later_s + 1)) == {
+        (0, 0),
+        (1, 1),
+    }
+
+
+def test_a_stranger_is_not_taken_for_somebody_lost():
+    lost = person_at([0.0] * 10, BLUE_COAT)
+    assert returns([lost], [sighting(60, RED_COAT)], 10 / FPS + 1.5) == []
+    assert returns([lost], [sighting(2000, BLUE_COAT)], 10 / FPS + 0.2) == []
+    assert returns([], [sighting(0)], 1.0) == [] == returns([lost], [], 1.0)
+
+
+@pytest.mark.parametrize("clothes", [(BLUE_COAT, RED_COAT), (None, None)], ids=["by clothes", "by way"])
+def test_of_two_on_one_body_the_one_who_slipped_there_is_found(clothes):
+    walks = 200 - 8.0 * np.arange(20)
+    stays = person_at(walks, clothes[0])
+    # Came from the left, and at row 14 turned back with the body it met.
+    slips = person_at(np.concatenate([8.0 * np.arange(14) - 40, walks[14:] + 2]), clothes[1])
+    for a, b in ((stays, slips), (slips, stays)):
+        who, since = impostor(a, b, clothes[0])
+        assert who is slips and 8 <= since <= 14
+    slips.forget_from(since)
+    assert slips.rows[-1] == since - 1 and len(slips.times_s) == len(slips.sightings) == len(slips.rows)
+
+
+def test_a_newcomer_has_no_claim_to_a_followed_body():
+    known, newcomer = person_at(np.zeros(30)), person_at(np.zeros(3), first_row=27)
+    who, since = impostor(known, newcomer, None)
+    assert who is newcomer and since == 27
+    newcomer.forget_from(since)
+    assert newcomer.rows == []
+
+
+def crossing(swap_at):
+    """Two walk through each other; from row ``swap_at`` on each is taken for the other."""
+    to_the_right, to_the_left = 10.0 * np.arange(60), 590 - 10.0 * np.arange(60)
+    blue = [sighting(x, BLUE_COAT) for x in to_the_right]
+    red = [sighting(x, RED_COAT) for x in to_the_left]
+    a, b = Person(), Person()
+    for row in range(60):
+        mine, theirs = (blue[row], red[row]) if row < swap_at else (red[row], blue[row])
+        a.see(row, row / FPS, mine)
+        b.see(row, row / FPS, theirs)
+    return a, b
+
+
+@pytest.mark.parametrize("swap_at", [29, 30, 60])
+def test_a_swap_at_a_meeting_is_undone_and_a_true_crossing_is_left(swap_at):
+    a, b = crossing(swap_at)
+    untangle([a, b])
+    outside_of_the_meeting = [row for row in range(60) if abs(row - 29.5) > 6]
+    assert all(np.argmax(a.sightings[row].clothes) == 1 for row in outside_of_the_meeting)
+    assert all(np.argmax(b.sightings[row].clothes) == 5 for row in outside_of_the_meeting)
+    assert a.rows == b.rows == list(range(60))
+
+
+# ---- Picking --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def tracks():
+    _, track = filmed(walk(5), Camera.guessed((640, 480)), camera_from_world())
+    return [replace(track, person=number) for number in (1, 2, 3)]
+
+
+@pytest.mark.parametrize("which, expected", [("largest", [1]), ("1", [1]), ("3", [3]), ("all", [1, 2, 3])])
+def test_people_are_picked_by_size_and_number(tracks, which, expected):
+    assert [track.person for track in pick_people(tracks, which)] == expected
+
+
+@pytest.mark.parametrize("which", ["0", "4", "-1", "the tall one"])
+def test_asking_for_somebody_who_is_not_there_says_who_is(tracks, which):
+    with pytest.raises(NobodyFoundError, match="3 people were found"):
+        pick_people(tracks, which)
+
+
+def test_nobody_can_be_picked_from_nobody():
+    with pytest.raises(NobodyFoundError):
+        pick_people([], "all")
