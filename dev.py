@@ -1,0 +1,453 @@
+"""Keylift from a fresh checkout, with nothing but Python 3.11 and a network to its package index.
+
+    python dev.py demo        footage of a person becomes an animated rig in demo-output/
+    python dev.py test        style, types and every test; options for pytest after --
+    python dev.py extension   the Blender extension as dist/keylift-VERSION.zip
+    python dev.py clean       remove what this script made in the checkout, .venv included
+
+Each makes .venv once, from requirements.lock; the next run installs nothing. Standard library only, and no syntax
+that an old Python can't read: it has to get as far as saying which Python it needs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import zipfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent
+VENV = ROOT / ".venv"
+LOCK = ROOT / "requirements.lock"
+STAMP = VENV / "keylift-setup.json"
+INSTALL_LOG = VENV / "keylift-install.log"
+ROOMS = ("addon", "core", "rig_mapping", "shell", "training")
+
+# Blender as a Python module, in the version of the lock, is built for this Python alone.
+PYTHON_VERSION = (3, 11)
+ENOUGH_DISK_BYTES = 4 * 10**9
+# Found, not imported: whether the sources are sound is for the tests to say.
+FIND_KEYLIFT = "import importlib.util, sys; sys.exit(importlib.util.find_spec('keylift') is None)"
+
+# Real people, filmed, out of packages that anyone may fetch: package, the file in its wheel, SHA-256 of that file.
+CLIPS = {
+    "cam03.mp4": (
+        "pose2sim==0.10.49",
+        "Pose2Sim/Demo_SinglePerson/videos/cam03.mp4",
+        "b8b329f832f178f27ecb78d024d5026b96c6adb36c387bfe2c0af85eab8a11ca",
+    ),
+    "demo.mp4": (
+        "sports2d==0.8.34",
+        "Sports2D/Demo/demo.mp4",
+        "d9a66417185647b112304b57093f0c180f37a768e6a14daca75ca541f3b78039",
+    ),
+}
+
+
+class SetupError(Exception):
+    """Something that the person in front of the screen has to put right."""
+
+
+def say(text: str) -> None:
+    """One line for the person in front of the screen, in order with what the commands print."""
+    print(text, flush=True)
+
+
+# --- the right Python ------------------------------------------------------------------------------------------------
+
+
+def python_that_fits() -> list[str] | None:
+    """The command of an installed Python 3.11, or None."""
+    candidates = [["py", "-3.11"]] if os.name == "nt" else []
+    candidates += [["python3.11"], ["python3"], ["python"]]
+    for candidate in candidates:
+        found = shutil.which(candidate[0])
+        if not found:
+            continue
+        command = [found, *candidate[1:]]
+        # A shim (pyenv, the Windows store) may stand where no Python is installed, so it is asked.
+        answer = subprocess.run(
+            [*command, "-c", "import sys; print(sys.version_info[:2])"], capture_output=True, text=True
+        )
+        if answer.returncode == 0 and answer.stdout.strip() == str(PYTHON_VERSION):
+            return command
+    return None
+
+
+def run_with_python_that_fits(arguments: list[str]) -> int | None:
+    """None when this Python fits; else the exit code of the same command, run by one that does."""
+    if sys.version_info[:2] == PYTHON_VERSION:
+        return None
+    command = python_that_fits()
+    if command is None:
+        raise SetupError(
+            "Keylift's checkout needs Python 3.11 (Blender as a Python module exists for that one); this is Python "
+            f"{sys.version_info[0]}.{sys.version_info[1]}. Get it and run the same command again:\n"
+            "  Windows  winget install Python.Python.3.11\n"
+            "  macOS    brew install python@3.11\n"
+            "  Linux    your package manager's python3.11 with python3.11-venv, or: uv python install 3.11"
+        )
+    return subprocess.run([*command, str(Path(__file__).resolve()), *arguments]).returncode
+
+
+# --- the virtual environment -----------------------------------------------------------------------------------------
+
+
+def venv_python(venv: Path = VENV) -> Path:
+    """The interpreter inside a virtual environment."""
+    return venv / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+
+
+def clean_environment() -> dict[str, str]:
+    """This process's environment without what would lead another Python's modules into the virtual environment."""
+    unwanted = {"PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "PIP_TARGET", "PIP_PREFIX", "PIP_USER"}
+    environment = {name: value for name, value in os.environ.items() if name.upper() not in unwanted}
+    environment["PIP_DISABLE_PIP_VERSION_CHECK"] = "1"
+    return environment
+
+
+def wanted_setup() -> dict[str, str]:
+    """What .venv must have been made from to be used as it is."""
+    return {
+        "lock": hashlib.sha256(LOCK.read_bytes()).hexdigest(),
+        "packaging": hashlib.sha256((ROOT / "pyproject.toml").read_bytes()).hexdigest(),
+        "python": "{}.{}".format(*sys.version_info),
+        # A virtual environment holds absolute paths; one that was moved or copied along is of no use.
+        "place": str(VENV),
+    }
+
+
+def read_stamp() -> dict[str, str]:
+    """What .venv was made from; empty when nobody knows."""
+    try:
+        stamp = json.loads(STAMP.read_text(encoding="utf-8"))
+        return stamp if isinstance(stamp, dict) else {}
+    except (OSError, ValueError):
+        return {}
+
+
+def works(command: list[str]) -> bool:
+    """True when ``command`` can be started and ends well."""
+    try:
+        return subprocess.run(command, capture_output=True, env=clean_environment()).returncode == 0
+    except OSError:
+        return False
+
+
+def ensure_venv() -> Path:
+    """Make or repair .venv where needed and return its interpreter."""
+    wanted, found = wanted_setup(), read_stamp()
+    python = venv_python()
+    if found == wanted and works([str(python), "-c", FIND_KEYLIFT]):
+        return python
+
+    # An installation that was cut short may have left packages that look whole; only a new start is safe. A .venv
+    # that somebody else made is used when it works.
+    unusable = found.get("state") == "installing" or any(
+        found.get(key, wanted[key]) != wanted[key] for key in ("python", "place")
+    )
+    if unusable or found == wanted or not works([str(python), "-m", "pip", "--version"]):
+        if shutil.disk_usage(ROOT).free < ENOUGH_DISK_BYTES:
+            raise SetupError(f"The set-up takes about 3 GB and there is less free where '{ROOT}' is. Free some space.")
+        say("Making .venv (once; about 3 GB and a few minutes)")
+        made = subprocess.run(
+            [sys.executable, "-m", "venv", "--clear", str(VENV)],
+            capture_output=True,
+            text=True,
+            env=clean_environment(),
+        )
+        if made.returncode != 0:
+            raise SetupError(
+                f"Python could not make the virtual environment '{VENV}':\n{(made.stdout + made.stderr).strip()}\n"
+                "On Debian and Ubuntu install python3.11-venv; on Windows end what runs from .venv. Then run it again."
+            )
+
+    STAMP.write_text(
+        json.dumps({"state": "installing", "place": str(VENV), "python": wanted["python"]}), encoding="utf-8"
+    )
+    began = time.monotonic()
+    pip_install(python, ["-r", str(LOCK)])
+    pip_install(python, ["--no-deps", "--no-build-isolation", "-e", str(ROOT)])
+    STAMP.write_text(json.dumps(wanted, indent=2), encoding="utf-8")
+    say(f"Installed from {LOCK.name} in {time.monotonic() - began:.0f} s")
+    return python
+
+
+def pip_install(python: Path, arguments: list[str]) -> None:
+    """Run pip, showing on one line what it is at; everything it says goes to a log."""
+    command = [str(python), "-m", "pip", "install", "--progress-bar", "off", *arguments]
+    watched = sys.stdout.isatty()
+    with open(INSTALL_LOG, "a", encoding="utf-8") as log:
+        process = subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            env=clean_environment(),
+        )
+        lines = []
+        assert process.stdout is not None
+        for line in process.stdout:
+            lines.append(line.rstrip())
+            log.write(line)
+            if watched and re.match(r"\s*(Collecting|Downloading|Installing|Building)", line):
+                print(f"\r  {line.strip()[:76]:<76}", end="", flush=True)
+        process.wait()
+    if watched:
+        print("\r" + " " * 78 + "\r", end="", flush=True)
+    if process.returncode != 0:
+        raise SetupError(
+            "pip could not install what Keylift needs. Its last words:\n  "
+            + "\n  ".join(lines[-15:])
+            + f"\nCheck the network and pip's settings (pip config list), then run it again. Full log: {INSTALL_LOG}"
+        )
+
+
+# --- footage of real people ------------------------------------------------------------------------------------------
+
+
+def demo_folder(python: Path | str = sys.executable) -> Path:
+    """Where fetched clips are kept: <KEYLIFT_CACHE or the user's cache folder>/demo."""
+    if os.environ.get("KEYLIFT_CACHE"):
+        return Path(os.environ["KEYLIFT_CACHE"]) / "demo"
+    where = "import platformdirs; print(platformdirs.user_cache_dir('keylift'))"
+    answer = subprocess.run(
+        [str(python), "-c", where], capture_output=True, text=True, check=True, env=clean_environment()
+    )
+    return Path(answer.stdout.strip()) / "demo"
+
+
+def demo_clip(name: str, python: Path | str = sys.executable) -> Path:
+    """Path of the clip ``name`` (a key of CLIPS), fetched from the package index on first use."""
+    package, member, sha256 = CLIPS[name]
+    clip = demo_folder(python) / name
+    if clip.is_file() and hashlib.sha256(clip.read_bytes()).hexdigest() == sha256:
+        return clip
+    clip.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=str(clip.parent)) as folder:
+        # A wheel of pure Python: the same for every platform, and nothing of it is run or installed.
+        download = [
+            str(python),
+            "-m",
+            "pip",
+            "download",
+            "--quiet",
+            "--no-deps",
+            "--only-binary=:all:",
+            "-d",
+            folder,
+            package,
+        ]
+        answer = subprocess.run(download, capture_output=True, text=True, errors="replace", env=clean_environment())
+        wheels = list(Path(folder).glob("*.whl"))
+        if answer.returncode != 0 or len(wheels) != 1:
+            raise SetupError(
+                f"The clip '{name}' could not be fetched out of {package}:\n{answer.stderr.strip()[-1500:]}\n"
+                "Check the network to the package index and run it again."
+            )
+        content = zipfile.ZipFile(wheels[0]).read(member)
+        if hashlib.sha256(content).hexdigest() != sha256:
+            raise SetupError(f"'{member}' in {package} is not the clip it should be; it was not used.")
+        beside = Path(folder) / name
+        beside.write_bytes(content)
+        beside.replace(clip)
+    return clip
+
+
+# --- the commands ----------------------------------------------------------------------------------------------------
+
+
+def demo() -> int:
+    """Capture the demo clip onto Blender's human metarig and say what was made."""
+    python = ensure_venv()
+    clip = demo_clip("cam03.mp4", python)
+    made = ROOT / "demo-output"
+    outputs = [made / "take.blend", made / "take.bvh", made / "take.glb"]
+    preview = made / "preview.mp4"
+    say(f"Capturing {clip.name} (one person, 100 frames) into {made.name}/")
+    command = [str(python), "-m", "keylift", "capture", str(clip), "--rig", "rigify_metarig", "--preview", str(preview)]
+    for output in outputs:
+        command += ["-o", str(output)]
+    began = time.monotonic()
+    answer = subprocess.run([*command, "--json"], stdout=subprocess.PIPE, text=True, env=clean_environment())
+    if answer.returncode != 0:
+        return answer.returncode
+    result = json.loads(answer.stdout.splitlines()[-1])
+    stages = ", ".join(f"{stage} {seconds:.0f} s" for stage, seconds in result["seconds"].items())
+    described = {
+        outputs[0]: "the rig animated, with the footage behind it",
+        outputs[1]: "the motion as BVH",
+        outputs[2]: "the rig animated as glTF",
+        preview: "a film to look at",
+    }
+    for path, what in described.items():
+        say(f"  {made.name}/{path.name:<12} {path.stat().st_size / 1e6:6.1f} MB  {what}")
+    say(
+        f"Made {result['frames']} frames of keyframes in {time.monotonic() - began:.0f} s ({stages}). "
+        f"Watch {made.name}/{preview.name}; open {made.name}/take.blend in Blender 5.0 or newer and press space."
+    )
+    return 0
+
+
+def typecheck(python: Path) -> int:
+    """Run mypy on a copy of the sources in a folder called keylift: the root is the package, whatever it is called."""
+    copy = ROOT / "build" / "typecheck" / "keylift"
+    shutil.rmtree(copy, ignore_errors=True)
+    copy.mkdir(parents=True)
+    for source in [*ROOT.glob("__*__.py"), *(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))]:
+        target = copy / source.relative_to(ROOT)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(str(source), str(target))
+    command = [
+        str(python),
+        "-m",
+        "mypy",
+        "--config-file",
+        str(ROOT / "pyproject.toml"),
+        "--cache-dir",
+        str(ROOT / ".mypy_cache"),
+    ]
+    return subprocess.run([*command, "-p", "keylift"], cwd=str(copy.parent), env=clean_environment()).returncode
+
+
+def test(fast: bool, pytest_options: list[str]) -> int:
+    """Style, types and tests. Runs all of them; pytest comes last and its closing line is the last one printed."""
+    python = ensure_venv()
+    environment = clean_environment()
+    failed = []
+    for name, command in (
+        ("ruff check", ["ruff", "check", "."]),
+        ("ruff format", ["ruff", "format", "--check", "."]),
+    ):
+        say(f"== {name}")
+        if subprocess.run([str(python), "-m", *command], cwd=str(ROOT), env=environment).returncode != 0:
+            failed.append(name)
+    say("== mypy")
+    if typecheck(python) != 0:
+        failed.append("mypy")
+    for name in CLIPS:
+        demo_clip(name, python)
+    if failed:
+        say(f"== FAILED: {', '.join(failed)} (see above)")
+    say("== pytest")
+    command = [str(python), "-m", "pytest", *(["-m", "not slow"] if fast else []), *pytest_options]
+    tested = subprocess.run(command, cwd=str(ROOT), env=environment).returncode
+    return tested or int(bool(failed))
+
+
+def blender_extension_tool(python: Path | str = sys.executable) -> Path:
+    """Blender's own program that validates and builds extensions, out of the bpy package."""
+    find = "import importlib.util as i; print(i.find_spec('bpy').submodule_search_locations[0])"
+    answer = subprocess.run([str(python), "-c", find], capture_output=True, text=True, env=clean_environment())
+    if answer.returncode != 0:
+        raise SetupError(
+            "The extension is built by Blender's own tool, which comes with bpy. Run: python dev.py extension"
+        )
+    tools = sorted(Path(answer.stdout.strip()).glob("*/scripts/addons_core/bl_pkg/cli/blender_ext.py"))
+    if not tools:
+        raise SetupError("This bpy has no blender_ext.py; install the bpy of requirements.lock.")
+    return tools[-1]
+
+
+def build_extension(output_dir: Path, python: Path | str = sys.executable) -> Path:
+    """Build and validate the Blender extension and return the zip; a file that is not the package's is an error."""
+    tool = blender_extension_tool(python)
+    output_dir.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=str(output_dir)) as folder:
+        zip_path = Path(folder) / "keylift.zip"
+        for arguments in (
+            ["build", "--source-dir", str(ROOT), "--output-filepath", str(zip_path)],
+            ["validate", str(zip_path)],
+        ):
+            answer = subprocess.run(
+                [str(python), str(tool), *arguments], capture_output=True, text=True, env=clean_environment()
+            )
+            if answer.returncode != 0:
+                raise SetupError(f"Blender's tool refuses the extension:\n{(answer.stdout + answer.stderr).strip()}")
+        with zipfile.ZipFile(zip_path) as archive:
+            names = archive.namelist()
+            version = re.search(
+                r'^version\s*=\s*"([^"]+)"', archive.read("blender_manifest.toml").decode(), re.MULTILINE
+            )
+        doors = {"__init__.py", "__main__.py", "blender_manifest.toml", "LICENSE", "README.md", "CHANGELOG.md"}
+        strays = [name for name in names if name.split("/")[0] not in {*ROOMS, *doors}]
+        if strays:
+            raise SetupError(
+                f"These files do not belong into the extension: {', '.join(strays[:8])}. "
+                "Move them away, or name them in paths_exclude_pattern of blender_manifest.toml."
+            )
+        assert version is not None
+        built = output_dir / f"keylift-{version.group(1)}.zip"
+        zip_path.replace(built)
+    return built
+
+
+def extension() -> int:
+    """Build dist/keylift-VERSION.zip."""
+    built = build_extension(ROOT / "dist", ensure_venv())
+    say(
+        f"Made dist/{built.name} ({built.stat().st_size / 1e6:.1f} MB). "
+        "In Blender: Edit > Preferences > Get Extensions > the arrow at the top right > Install from Disk."
+    )
+    return 0
+
+
+def clean() -> int:
+    """Remove what this script made in the checkout. Fetched clips and models stay in the user's cache."""
+    for name in (
+        ".venv",
+        "build",
+        "dist",
+        "demo-output",
+        "keylift.egg-info",
+        ".mypy_cache",
+        ".ruff_cache",
+        ".pytest_cache",
+        ".hypothesis",
+    ):
+        if (ROOT / name).exists():
+            shutil.rmtree(str(ROOT / name))
+            say(f"removed {name}")
+    return 0
+
+
+def main(arguments: list[str]) -> int:
+    """Run one command and return its exit code."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="demo|test|extension|clean")
+    commands.add_parser("demo", help="footage of a person becomes an animated rig in demo-output/")
+    testing = commands.add_parser("test", help="style, types and every test")
+    testing.add_argument("--fast", action="store_true", help="leave out the slow tests")
+    commands.add_parser("extension", help="build the Blender extension")
+    commands.add_parser("clean", help="remove what this script made in the checkout")
+    cut = arguments.index("--") if "--" in arguments else len(arguments)
+    own, passed_on = arguments[:cut], arguments[cut + 1 :]
+    options = parser.parse_args(own)
+    if passed_on and options.command != "test":
+        parser.error("only test takes options after --")
+    try:
+        elsewhere = run_with_python_that_fits(arguments)
+        if elsewhere is not None:
+            return elsewhere
+        if options.command == "test":
+            return test(options.fast, passed_on)
+        return {"demo": demo, "extension": extension, "clean": clean}[options.command]()
+    except SetupError as problem:
+        print(f"dev.py: {problem}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("dev.py: stopped. Run the same command to go on.", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,148 @@
+"""The options that several commands share, and what their values mean."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+
+class Explained(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    """Help that keeps the line breaks of the examples and tells defaults."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        # "(default: None)" and "(default: False)" tell nobody anything.
+        if action.default in (None, False, FrameRange(), argparse.SUPPRESS):
+            return action.help
+        return super()._get_help_string(action)
+
+
+class FrameRange(NamedTuple):
+    """Frames to take, both ends included, counted from 0; None = from the start, to the end."""
+
+    first: int | None = None
+    last: int | None = None
+
+
+def frame_range(text: str) -> FrameRange:
+    """Read ``A-B``, ``A-`` or ``A``."""
+    found = re.fullmatch(r"(\d+)(?:(-)(\d*))?", text.strip())
+    if not found:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a range of frames; write for example 100-250, or 100-")
+    first, dash, last = found.groups()
+    if not dash:
+        return FrameRange(int(first), int(first))
+    if last and int(last) < int(first):
+        raise argparse.ArgumentTypeError(f"'{text}' runs backwards; write the smaller frame first")
+    return FrameRange(int(first), int(last) if last else None)
+
+
+def person(text: str) -> str:
+    """Read ``largest``, ``all`` or a number from 1."""
+    if text in ("largest", "all") or (text.isdecimal() and int(text) > 0):
+        return text
+    raise argparse.ArgumentTypeError(f"'{text}' is none of: largest, all, 1, 2, 3 ...")
+
+
+def frames_per_second(text: str) -> float:
+    """Read a rate such as ``24`` or ``29.97``."""
+    try:
+        rate = float(text)
+    except ValueError:
+        rate = 0.0
+    if not 0 < rate <= 10_000:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number of frames per second; write for example 24")
+    return rate
+
+
+def add_general_options(parser: argparse.ArgumentParser, default: bool | str) -> None:
+    """What every command understands, before or after its name."""
+    general = parser.add_argument_group("general")
+    for flag, explained in (
+        ("--json", "print results as JSON, one object a line, on stdout"),
+        ("--quiet", "no progress and no summary; errors still show"),
+        ("--debug", "show the traceback of errors, and what the libraries underneath have to say"),
+    ):
+        general.add_argument(flag, action="store_true", default=default, help=explained)
+
+
+def add_footage(parser: argparse.ArgumentParser) -> None:
+    """The footage itself."""
+    parser.add_argument(
+        "video",
+        type=Path,
+        metavar="VIDEO",
+        help="a video file, a folder of pictures, or a pattern such as shot_####.png",
+    )
+
+
+def add_detection_options(parser: argparse.ArgumentParser) -> None:
+    """How people are found in footage."""
+    group = parser.add_argument_group("footage and people")
+    group.add_argument(
+        "--frames", type=frame_range, default=FrameRange(), metavar="A-B", help="only these frames, counted from 0"
+    )
+    group.add_argument(
+        "--fps", type=frames_per_second, metavar="RATE", help="rate of a picture sequence; a video has its own"
+    )
+    group.add_argument(
+        "--person",
+        type=person,
+        default="largest",
+        metavar="largest|all|N",
+        help="the largest in the picture, everybody (outputs are numbered -1, -2, ...), or the Nth largest",
+    )
+    group.add_argument("--detector", choices=["mediapipe"], default="mediapipe", help="what finds the keypoints")
+    group.add_argument(
+        "--detector-model",
+        default="full",
+        metavar="full|lite|heavy|FILE",
+        help="its model: full comes by itself; lite and heavy are Google's .task files, see docs/user-guide.md",
+    )
+
+
+def add_lifting_options(parser: argparse.ArgumentParser) -> None:
+    """How keypoints become a pose in space."""
+    group = parser.add_argument_group("lifting")
+    group.add_argument("--camera", type=Path, metavar="FILE", help="camera.toml of the lens; without, one is guessed")
+    group.add_argument("--weights", default="default", metavar="NAME|FILE", help="the lifter's weights")
+    group.add_argument(
+        "--device", choices=["auto", "cpu", "cuda", "mps"], default="auto", help="what the lifter computes on"
+    )
+
+
+def add_rig_options(parser: argparse.ArgumentParser) -> None:
+    """Which armature gets the motion."""
+    group = parser.add_argument_group("rig")
+    group.add_argument(
+        "--rig",
+        default="rigify_metarig",
+        metavar="FILE[:OBJECT]",
+        help="the character: .blend, .fbx, .glb or .bvh, with :OBJECT where it has several armatures; or "
+        "rigify_metarig, which is made fresh",
+    )
+    group.add_argument(
+        "--map",
+        default="auto",
+        metavar="auto|PRESET|FILE",
+        help="which bone is which part of the body: recognised, a preset, or your own JSON file",
+    )
+
+
+def add_outputs(parser: argparse.ArgumentParser, endings: str) -> None:
+    """Where results go, any number of times."""
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        action="append",
+        required=True,
+        metavar="FILE",
+        help=f"where to write; may be given several times ({endings})",
+    )
+
+
+def add_output(parser: argparse.ArgumentParser, ending: str) -> None:
+    """Where the one result goes."""
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help=f"where to write ({ending})")

@@ -1,0 +1,91 @@
+"""``keylift detect``: footage -> keypoints."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..core.errors import EXIT_DONE
+from . import places
+from .arguments import add_detection_options, add_footage, add_output
+from .reporting import Reporter
+
+if TYPE_CHECKING:
+    from ..core.footage import Footage
+    from ..core.tracks import KeypointTrack
+
+SUMMARY = "find people in footage and follow their keypoints"
+EXAMPLES = """  keylift detect dance.mp4 -o dance.keypoints.npz
+        the person who is largest in the picture
+  keylift detect duet.mp4 --person all -o duet.keypoints.npz
+        everybody: duet-1.keypoints.npz is the largest, duet-2.keypoints.npz the next
+  keylift detect shots/walk_####.png --fps 25 --frames 100-250 -o walk.keypoints.npz
+        a part of a picture sequence
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    add_footage(parser)
+    add_output(parser, ".keypoints.npz")
+    add_detection_options(parser)
+
+
+def open_video(options: argparse.Namespace) -> Footage:
+    """The footage that the options name. Raises FootageError when it is none."""
+    from ..core.footage import open_footage
+
+    return open_footage(options.video, options.fps)
+
+
+def find_people(footage: Footage, options: argparse.Namespace, reporter: Reporter) -> list[KeypointTrack]:
+    """The people that the options ask for, short gaps bridged."""
+    from ..core.detection import detect_people
+    from ..core.people import pick_people
+    from ..core.pose_model import find_pose_model, pose_model
+
+    model = find_pose_model(options.detector_model)
+    if model is None:
+        with reporter.stage("model", "Getting the pose model") as progress:
+            model = pose_model(options.detector_model, progress)
+    with reporter.stage("detect", f"Looking for people in {footage.path.name}") as progress:
+        first, last = options.frames
+        everybody = detect_people(footage, model=model, first=first, last=last, progress=progress)
+    return pick_people(everybody, options.person)
+
+
+def numbers(count: int, options: argparse.Namespace) -> list[int | None]:
+    """The number that each person's outputs carry: none unless everybody was asked for."""
+    return list(range(1, count + 1)) if options.person == "all" else [None]
+
+
+def described(track: KeypointTrack, output: Path) -> dict[str, Any]:
+    """What the keypoints are like, for the result."""
+    return {
+        "output": str(output),
+        "person": track.person,
+        "frames": len(track.time_s),
+        "seen": int(track.seen.sum() - track.filled.sum()),
+        "bridged": int(track.filled.sum()),
+    }
+
+
+def run(options: argparse.Namespace, reporter: Reporter) -> int:
+    """Detect and write one file a person."""
+    footage = open_video(options)
+    places.check_outputs([options.output], [".npz"], [options.video])
+    from ..core.track_files import write_keypoints
+
+    tracks = find_people(footage, options, reporter)
+    people = []
+    for number, track in zip(numbers(len(tracks), options), tracks, strict=True):
+        output = places.numbered(options.output, number)
+        write_keypoints(output, track)
+        people.append(described(track, output))
+    lines = [f"{who['output']}: seen in {who['seen']} of {who['frames']} frames" for who in people]
+    reporter.result(
+        "\n".join(lines),
+        {"outputs": [who["output"] for who in people], "people": people, "seconds": reporter.seconds},
+    )
+    return EXIT_DONE

@@ -1,0 +1,138 @@
+"""What the person or the program at the other end gets to see: progress on stderr, results on stdout."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any
+
+from ..core.progress import Progress
+
+# Without a terminal a line now and then is enough to see that it still goes on.
+SECONDS_BETWEEN_LINES = 10.0
+
+Show = Callable[[int, "int | None"], None]
+
+
+class Reporter:
+    """Shows stages with time left, keeps how long each took, and prints results.
+
+    stop_wanted: True once somebody pressed ctrl-C; the next progress report then answers False
+    stop_waits:  True while that is the only way to stop, see ``interruption.unbroken``
+    seconds:     how long each stage took so far
+    """
+
+    def __init__(self, *, quiet: bool = False, as_json: bool = False) -> None:
+        self.quiet = quiet
+        self.as_json = as_json
+        self.stop_wanted = False
+        self.stop_waits = False
+        self.seconds: dict[str, float] = {}
+        self._bars: Any = None
+
+    def __enter__(self) -> Reporter:
+        if not self.quiet and sys.stderr.isatty():
+            self._bars = _rich_bars()
+            if self._bars is not None:
+                self._bars.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bars is not None:
+            self._bars.stop()
+            self._bars = None
+
+    @contextmanager
+    def stage(self, name: str, title: str) -> Iterator[Progress]:
+        """Time a stage and show its progress. A stage of the same name adds to the first one's time."""
+        began = time.monotonic()
+        show = self._bar(title) if self._bars is not None else self._lines(title)
+        furthest = 1
+
+        def progress(done: int, total: int | None) -> bool:
+            nonlocal furthest
+            furthest = max(furthest, done)
+            show(done, total)
+            return not self.stop_wanted
+
+        yield progress
+        if self._bars is not None:
+            show(furthest, furthest)
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - began
+
+    def _bar(self, title: str) -> Show:
+        task = self._bars.add_task(title, total=None)
+
+        def show(done: int, total: int | None) -> None:
+            self._bars.update(task, completed=done, total=total)
+
+        return show
+
+    def _lines(self, title: str) -> Show:
+        began = last = time.monotonic()
+        if not self.quiet:
+            print(title, file=sys.stderr, flush=True)
+
+        def show(done: int, total: int | None) -> None:
+            nonlocal last
+            now = time.monotonic()
+            if not self.quiet and now - last >= SECONDS_BETWEEN_LINES:
+                last = now
+                print(f"  {_how_far(done, total, now - began)}", file=sys.stderr, flush=True)
+
+        return show
+
+    def note(self, text: str) -> None:
+        """Tell something worth knowing that is no result and no error."""
+        if not self.quiet:
+            print(text, file=sys.stderr, flush=True)
+
+    def result(self, text: str, values: dict[str, Any]) -> None:
+        """The outcome: ``text`` for a person, or ``values`` as one line of JSON for a program."""
+        if self.as_json:
+            print(json.dumps(values), flush=True)
+        elif not self.quiet:
+            print(text, flush=True)
+
+    def failure(self, message: str, kind: str, exit_code: int) -> None:
+        """What went wrong, on stderr; for a program also as a line of JSON on stdout."""
+        print(f"keylift: {message}", file=sys.stderr, flush=True)
+        if self.as_json:
+            print(json.dumps({"error": message, "kind": kind, "exit_code": exit_code}), flush=True)
+
+
+def _how_far(done: int, total: int | None, seconds: float) -> str:
+    if not total:
+        return f"{done}"
+    left = f", {seconds / done * (total - done):.0f} s left" if done else ""
+    return f"{done} of {total}{left}"
+
+
+def _rich_bars() -> Any:
+    """Bars with time left, or None where rich is missing (inside Blender)."""
+    try:
+        from rich.console import Console
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            SpinnerColumn,
+            TextColumn,
+            TimeRemainingColumn,
+        )
+    except ImportError:
+        return None
+    return Progress(
+        SpinnerColumn(finished_text=" "),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(elapsed_when_finished=True),
+        console=Console(stderr=True),
+    )

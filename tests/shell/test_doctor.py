@@ -1,0 +1,65 @@
+"""The doctor tells what is here, and what to do about what is not."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from shell_runs import keylift
+
+NEEDED = {"Keylift", "Python", "Blender", "torch", "footage", "detector", "pose model", "weights", "cache", "disk"}
+
+
+def examined(tmp_path: Path, without: str = "") -> tuple[int, dict[str, dict]]:
+    """The doctor's findings, in a Python that lacks the package ``without``."""
+    script = f"import sys; sys.modules[{without!r}] = None\n" if without else ""
+    script += "from keylift.__main__ import main; import sys; sys.exit(main(['doctor', '--json']))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path)
+    report = json.loads(done.stdout.splitlines()[-1])
+    assert report["healthy"] == (done.returncode == 0)
+    return done.returncode, {finding["name"]: finding for finding in report["findings"]}
+
+
+def test_here_everything_is_found(tmp_path: Path) -> None:
+    run = keylift("doctor", "--json", cwd=tmp_path)
+    report = json.loads(run.out)
+    found = {finding["name"]: finding for finding in report["findings"]}
+    assert set(found) == NEEDED
+    assert [name for name, finding in found.items() if finding["needed"] and not finding["fine"]] == []
+    assert run.code == 0
+    assert run.err == ""
+    assert "2.13.0" in found["torch"]["found"]
+
+
+def test_it_reads_well(tmp_path: Path) -> None:
+    run = keylift("doctor", cwd=tmp_path)
+    assert run.out.splitlines()[-1] == "Everything that is needed is here."
+    assert all(line.startswith(("ok ", "- ", "     ")) for line in run.out.splitlines()[:-1])
+
+
+@pytest.mark.parametrize(
+    ("package", "finding"), [("torch", "torch"), ("mediapipe", "detector"), ("av", "footage"), ("bpy", "Blender")]
+)
+def test_what_is_missing_is_told_with_what_to_do(package: str, finding: str, tmp_path: Path) -> None:
+    import shutil
+
+    if package == "bpy" and shutil.which("blender"):
+        pytest.skip("a Blender on the PATH does as well as the module")
+    code, found = examined(tmp_path, without=package)
+    assert code == 1
+    assert not found[finding]["fine"]
+    assert "install" in found[finding]["advice"]
+    assert set(found) == NEEDED
+
+
+def test_a_cache_that_cant_be_written_is_a_finding(tmp_path: Path) -> None:
+    in_the_way = tmp_path / "file"
+    in_the_way.write_text("not a folder")
+    run = keylift("doctor", "--json", cwd=tmp_path, env={"KEYLIFT_CACHE": str(in_the_way / "cache")})
+    found = {finding["name"]: finding for finding in json.loads(run.out)["findings"]}
+    assert run.code == 1
+    assert not found["cache"]["fine"]

@@ -1,0 +1,110 @@
+"""Ctrl-C at any moment of a real capture: it stops soon, says so, and leaves nothing half-written."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from shell_runs import clip, command, content
+
+pytestmark = pytest.mark.slow
+pytest.importorskip("bpy")
+
+SOON_S = 20.0
+# When to press: this long after the shell has said this on stderr ("" = after its start).
+MOMENTS = [
+    ("", 0.4),
+    ("", 1.0),
+    ("", 1.3),
+    ("Looking for people", 0.0),
+    ("Looking for people", 1.0),
+    ("Lifting", 0.0),
+    ("Lifting", 1.0),
+    ("Baking", 0.0),
+    ("Baking", 0.3),
+    ("Filming", 0.0),
+    ("Filming", 0.2),
+]
+
+
+def started(footage: Path, folder: Path) -> subprocess.Popen[str]:
+    """A capture on its way in ``folder``, in a process group of its own."""
+    # On Windows a break can be sent to a whole process group only.
+    flags = subprocess.CREATE_NEW_PROCESS_GROUP if os.name == "nt" else 0
+    outputs = ["-o", "take.blend", "-o", "take.glb", "--preview", "film.mp4"]
+    return subprocess.Popen(
+        command("capture", footage, "--frames", "0-29", *outputs),
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        creationflags=flags,
+    )
+
+
+def pressed(process: subprocess.Popen[str], after: str, wait_s: float, number: int) -> tuple[str, float]:
+    """Wait for the moment, send the signal, and return what was on stderr and how long the end took."""
+    assert process.stderr is not None
+    said = ""
+    while after and after not in said:
+        line = process.stderr.readline()
+        assert line, f"'{after}' never came: {said}"
+        said += line
+    time.sleep(wait_s)
+    pressed_at = time.monotonic()
+    process.send_signal(number)
+    _, rest = process.communicate(timeout=SOON_S)
+    return said + rest, time.monotonic() - pressed_at
+
+
+@pytest.mark.parametrize(
+    ("after", "wait_s"), MOMENTS, ids=[f"{after or 'start'} + {wait_s}" for after, wait_s in MOMENTS]
+)
+def test_ctrl_c(after: str, wait_s: float, tmp_path: Path) -> None:
+    footage, folder = tmp_path / "footage", tmp_path / "out"
+    footage.mkdir()
+    folder.mkdir()
+    video = Path(shutil.copy(clip("cam03.mp4"), footage))
+    before = content(footage)
+    process = started(video, folder)
+    number = signal.CTRL_BREAK_EVENT if os.name == "nt" else signal.SIGINT
+    said, took_s = pressed(process, after, wait_s, number)
+    assert process.returncode == 130, said
+    assert said.splitlines()[-1].startswith("keylift: Stopped")
+    assert "Traceback" not in said
+    assert took_s < SOON_S
+    assert content(footage) == before
+    # What was finished before stays, whole; nothing else does.
+    assert set(content(folder)) <= {"take.blend", "take.glb"}
+    for path in folder.iterdir():
+        assert path.read_bytes()[:4] == {".blend": b"BLEN", ".glb": b"glTF"}[path.suffix]
+    if not after:
+        assert not content(folder)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGTERM that a program could notice")
+def test_a_scheduler_that_ends_the_job_gets_the_same_clean_end(tmp_path: Path) -> None:
+    process = started(clip("cam03.mp4"), tmp_path)
+    said, _ = pressed(process, "Looking for people", 0.5, signal.SIGTERM)
+    assert process.returncode == 130
+    assert "keylift: Stopped" in said
+    assert not content(tmp_path)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="nohup is a matter of POSIX systems")
+def test_who_ignores_ctrl_c_goes_on_ignoring_it(tmp_path: Path) -> None:
+    ignoring = subprocess.Popen(
+        ["sh", "-c", 'trap "" INT; exec "$@"', "sh", *command("doctor", "--quiet")],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+    )
+    time.sleep(0.5)
+    ignoring.send_signal(signal.SIGINT)
+    ignoring.communicate(timeout=60)
+    assert ignoring.returncode in (0, 1)

@@ -1,0 +1,74 @@
+"""Run ``keylift`` as a person or a program does: in a process of its own, seen through its streams and exit code."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from checkout import dev
+
+
+@dataclass(frozen=True)
+class Run:
+    """How a run ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+def command(*arguments: object) -> list[str]:
+    """The command line of ``keylift``, with this interpreter."""
+    return [sys.executable, "-m", "keylift", *(str(argument) for argument in arguments)]
+
+
+def keylift(*arguments: object, cwd: Path, env: Mapping[str, str] | None = None, timeout_s: float = 300) -> Run:
+    """Run ``keylift`` in the folder ``cwd`` and wait for its end."""
+    done = subprocess.run(
+        command(*arguments),
+        cwd=cwd,
+        env={**os.environ, **(env or {})},
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        timeout=timeout_s,
+        stdin=subprocess.DEVNULL,
+    )
+    return Run(done.returncode, done.stdout, done.stderr)
+
+
+def clip(name: str) -> Path:
+    """A real clip out of the cache, fetched when it isn't there."""
+    return dev().demo_clip(name)
+
+
+def content(folder: Path) -> dict[str, str]:
+    """Every file and folder below ``folder`` with the hash of its content: what must not change."""
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+        for path in sorted(folder.rglob("*"))
+    }
+
+
+def film_empty_room(path: Path, frames: int = 12) -> None:
+    """A video with nobody in it: a wall, a floor, and a light that wanders."""
+    import av
+
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=24)
+        stream.width, stream.height = 320, 240
+        stream.pix_fmt = "yuv420p"
+        rows, columns = np.mgrid[0:240, 0:320]
+        for index in range(frames):
+            room = np.where(rows[..., None] < 170, [150, 150, 160], [110, 90, 70]).astype(np.float64)
+            room += 30 * np.exp(-((columns - 10 * index) ** 2 + (rows - 80) ** 2) / 2000)[..., None]
+            picture = av.VideoFrame.from_ndarray(room.clip(0, 255).astype(np.uint8), format="rgb24")
+            container.mux(stream.encode(picture))
+        container.mux(stream.encode())
