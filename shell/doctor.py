@@ -168,13 +168,14 @@ def _pose_model() -> Finding:
 
 
 def _weights() -> Finding:
-    from ..core.weights import list_weights, read_header
+    from ..core.weights import list_weights, read_header, user_folder
 
     found = list_weights()
     if "default" not in found:
         return Finding("weights", False, "no default weights", advice="install Keylift again, or `keylift train`")
     read_header(found["default"])
-    return Finding("weights", True, ", ".join(f"{name}: {path}" for name, path in found.items()))
+    known = ", ".join(f"{name}: {path}" for name, path in found.items())
+    return Finding("weights", True, f"{known}; your own go to {user_folder()}")
 
 
 def _existing(folder: Path) -> Path:

