@@ -21,6 +21,8 @@ SMOOTHING_S = 0.04
 # A landmark expected to be this far off is worth a third.
 _CONFIDENCE_ERROR_M = 0.10
 _FILLED_CONFIDENCE = 0.5
+# Film, PAL, NTSC and their multiples.
+_USUAL_RATES = (24000 / 1001, 24.0, 25.0, 30000 / 1001, 30.0, 48.0, 50.0, 60000 / 1001, 60.0, 100.0, 120.0, 240.0)
 
 
 def _smoothed(values: np.ndarray, trust: np.ndarray, time_s: np.ndarray) -> np.ndarray:
@@ -40,6 +42,22 @@ def _bridged(values: np.ndarray, known: np.ndarray, time_s: np.ndarray) -> np.nd
     for column in flat.T:
         column[~known] = np.interp(time_s[~known], time_s[known], column[known])
     return flat.reshape(values.shape)
+
+
+def frame_rate(time_s: np.ndarray) -> float:
+    """Frames a second of (F,) presentation times; 30 for a single frame.
+
+    Clocks that count milliseconds round every time, so one difference says little and the whole clip says it well.
+    Pauses and dropped frames count as the frames that would have been there.
+    """
+    steps = np.diff(time_s)
+    if len(steps) == 0:
+        return 30.0
+    periods = np.maximum(np.round(steps / np.median(steps)), 1)
+    measured = periods.sum() / (time_s[-1] - time_s[0])
+    nearest = min(_USUAL_RATES, key=lambda rate: abs(rate - measured))
+    # As near as millisecond clocks can tell over this clip.
+    return float(nearest if abs(nearest - measured) * (time_s[-1] - time_s[0]) < 0.001 * nearest + 1e-6 else measured)
 
 
 def lift(
@@ -85,7 +103,6 @@ def lift(
     trusted = np.exp(-expected_error / _CONFIDENCE_ERROR_M)
     trusted = trusted * np.where(known, np.where(track.filled, _FILLED_CONFIDENCE, 1.0), 0.0)[:, None]
     turns = segment_rotations(positions)
-    steps = np.diff(track.time_s)
     return PoseTrack(
         positions_m=positions,
         rotations_wxyz=joint_rotations(turns),
@@ -94,7 +111,7 @@ def lift(
         world_from_camera=align_world(positions, contact, track.time_s),
         time_s=track.time_s,
         frame_index=track.frame_index,
-        fps=float(1 / np.median(steps)) if len(steps) else 30.0,
+        fps=frame_rate(track.time_s),
         camera=camera,
         skeleton=LANDMARKS_41,
         weights=lifter.source,

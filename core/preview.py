@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .errors import FileFormatError
 from .output_files import written_whole
 from .progress import Progress, report, silent
 from .rotations import normalised
@@ -26,7 +27,7 @@ _TIMES_90K = 90_000
 # Limbs are drawn this thick at their far end, metres.
 _THICKNESS_M = {"knee": 0.12, "ankle": 0.09, "toe_base": 0.08, "toe_tip": 0.06, "elbow": 0.08, "wrist": 0.065}
 _THIN_M = 0.04
-_DRAWN = (*_THICKNESS_M, "knuckle", "fingertip", "thumb", "heel", "neck", "head")
+_DRAWN = (*_THICKNESS_M, "knuckle", "fingertip", "thumb", "heel", "head")
 # (end, start) of each limb; the trunk is one shape.
 _LIMBS = [
     (joint, LANDMARKS_41.parents[joint])
@@ -234,10 +235,16 @@ def render_preview(
     """Write an .mp4 of the pose: the footage with its keypoints on the left when there is footage, the figure right.
 
     One frame is held at a time, whatever the length. Left is blue, right is orange; pale limbs are uncertain; a foot
-    that stands leaves a print. Raises OutputError when ``path`` can't be written, FootageError for the footage.
+    that stands leaves a print. Raises OutputError when ``path`` can't be written, FootageError for the
+    footage, FileFormatError for a pose of another skeleton.
     """
     import av
 
+    if pose.skeleton.names != LANDMARKS_41.names:
+        raise FileFormatError(
+            f"The pose has {len(pose.skeleton)} joints of another skeleton; a preview needs the 41 landmarks of "
+            "`keylift lift`."
+        )
     frames = len(pose.time_s)
     view = FigureView(pose, (HEIGHT_PX if footage is not None else 960, HEIGHT_PX))
     shots = _footage_pictures(footage, pose, keypoints) if footage is not None else ((f, None) for f in range(frames))

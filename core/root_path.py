@@ -38,7 +38,6 @@ def _smoothness_band(time_s: np.ndarray) -> np.ndarray:
     span = (before + after) / 2
     a, c = 1 / (before * span), 1 / (after * span)
     b = -(a + c)
-    # Weighted by the time that each frame stands for, so that the frame rate does not matter.
     for k, left in enumerate((a, b, c)):
         for offset, right in enumerate((a, b, c)[k:]):
             bands[offset, k : k + frames - 2] += left * right

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -47,7 +48,7 @@ def _read_arrays(path: Path) -> dict[str, np.ndarray]:
             return arrays
     except FileNotFoundError:
         raise FileFormatError(f"There is no file '{path}'. Check the path.") from None
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, NotImplementedError, MemoryError) as problem:
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, RuntimeError, MemoryError) as problem:
         raise FileFormatError(f"'{path}' is not a keypoints or pose file, or it is damaged: {problem}") from problem
 
 

@@ -70,6 +70,16 @@ class TrainingConfig:
         return asdict(self)
 
 
+def _fits(value: Any, declared: str) -> bool:
+    """True when a value from TOML is of the type that a field declares, as text: int, float, bool, str or a tuple."""
+    if declared.startswith("tuple["):
+        item = declared.removeprefix("tuple[").split(",")[0]
+        return isinstance(value, list) and all(_fits(part, item) for part in value)
+    if declared == "float":
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    return type(value).__name__ == declared
+
+
 def _from_table(kind: type[Settings], table: dict[str, Any], where: str) -> Settings:
     known = {item.name: item for item in fields(kind)}  # type: ignore[arg-type]
     if unknown := sorted(set(table) - set(known)):
@@ -80,6 +90,8 @@ def _from_table(kind: type[Settings], table: dict[str, Any], where: str) -> Sett
     for key, value in table.items():
         if isinstance(value, dict) and is_dataclass(nested.get(key)):
             values[key] = _from_table(nested[key], value, f"{where}.{key}" if where else key)
+        elif not _fits(value, str(known[key].type)):
+            raise FileFormatError(f"{key} in [{where or 'top of the file'}] must be {known[key].type}, not {value!r}.")
         else:
             values[key] = tuple(value) if isinstance(value, list) else value
     try:

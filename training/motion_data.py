@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,7 +53,7 @@ def _contacts(positions_m: np.ndarray, fps: float) -> np.ndarray:
 
 
 def read_motion(path: Path, leave_out_sources: tuple[str, ...] = ()) -> MotionSet:
-    """Read a landmark set (.npz; see docs/file-formats.md), without clips of the sources named.
+    """Read a landmark set (.npz; docs/file-formats.md, "Motion"), without clips of the sources named.
 
     Raises FileFormatError when the file is not one or nothing is left.
     """
@@ -67,7 +69,7 @@ def read_motion(path: Path, leave_out_sources: tuple[str, ...] = ()) -> MotionSe
         raise FileFormatError(
             f"There is no motion file '{path}'. Check [data] in the training configuration."
         ) from None
-    except (KeyError, OSError, ValueError) as problem:
+    except (KeyError, OSError, ValueError, zipfile.BadZipFile, zlib.error) as problem:
         raise FileFormatError(f"'{path}' is not a motion file: {problem}") from problem
     kept = [clip for clip in range(len(source)) if source[clip] not in leave_out_sources]
     if not kept:

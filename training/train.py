@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import math
-import queue
-import threading
 import time
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -41,35 +41,15 @@ _LOG_ERROR_RANGE = (math.log(0.0005), math.log(2.0))
 
 def views_ahead(maker: ViewMaker, first: int, last: int, size: int, ahead: int = 4) -> Iterator[ViewBatch]:
     """Batches ``first`` to ``last`` - 1, made in a thread while the network works on those before."""
-    waiting: queue.Queue[ViewBatch | BaseException] = queue.Queue(ahead)
-    stop = threading.Event()
-
-    def make() -> None:
+    with ThreadPoolExecutor(1) as maker_thread:
+        pending: deque[Future[ViewBatch]] = deque()
         try:
             for number in range(first, last):
-                made: ViewBatch | BaseException = maker.batch(number, size)
-                while not stop.is_set():
-                    try:
-                        waiting.put(made, timeout=0.2)
-                        break
-                    except queue.Full:
-                        continue
-                if stop.is_set():
-                    return
-        except BaseException as problem:
-            waiting.put(problem)
-
-    thread = threading.Thread(target=make, daemon=True)
-    thread.start()
-    try:
-        for _ in range(first, last):
-            item = waiting.get()
-            if isinstance(item, BaseException):
-                raise item
-            yield item
-    finally:
-        stop.set()
-        thread.join()
+                while len(pending) < ahead and number + len(pending) < last:
+                    pending.append(maker_thread.submit(maker.batch, number + len(pending), size))
+                yield pending.popleft().result()
+        finally:
+            maker_thread.shutdown(cancel_futures=True)
 
 
 def lifter_loss(lifter: TemporalLifter, views: ViewBatch, config: TrainingConfig, device: torch.device) -> Tensor:
@@ -104,7 +84,9 @@ def learning_rate(step: int, config: TrainingConfig) -> float:
     return loop.learning_rate * 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
 
 
-def _save_checkpoint(path: Path, step: int, lifter: TemporalLifter, optimiser: Optimizer, log: list[Any]) -> None:
+def _save_checkpoint(
+    path: Path, config: TrainingConfig, step: int, lifter: TemporalLifter, optimiser: Optimizer, log: list[Any]
+) -> None:
     """Everything that the next step depends on, as tensors and JSON: a checkpoint holds no code."""
     tensors = {f"lifter.{name}": value for name, value in lifter.state_dict().items()}
     for index, state in optimiser.state_dict()["state"].items():
@@ -114,16 +96,20 @@ def _save_checkpoint(path: Path, step: int, lifter: TemporalLifter, optimiser: O
         save_file(
             {name: value.contiguous() for name, value in tensors.items()},
             str(beside),
-            {"step": str(step), "log": json.dumps(log)},
+            {"step": str(step), "log": json.dumps(log), "config": json.dumps(config.as_dict())},
         )
 
 
-def _load_checkpoint(path: Path, lifter: TemporalLifter, optimiser: Optimizer) -> tuple[int, list[Any]]:
+def _load_checkpoint(
+    path: Path, config: TrainingConfig, lifter: TemporalLifter, optimiser: Optimizer
+) -> tuple[int, list[Any]]:
     """Put a checkpoint's state back and return its step and log. Raises FileFormatError when it doesn't fit."""
     try:
         with safe_open(str(path), framework="pt") as file:
             metadata = file.metadata()
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dictionary
+        if metadata["config"] != json.dumps(config.as_dict()):
+            raise ValueError("it was made with another configuration")
         lifter.load_state_dict({n.removeprefix("lifter."): t for n, t in tensors.items() if n.startswith("lifter.")})
         state: dict[int, dict[str, Tensor]] = {}
         for name, tensor in tensors.items():
@@ -146,7 +132,7 @@ def _header(config: TrainingConfig, lifter: TemporalLifter, data: dict[str, Moti
         "fps": LIFTER_FPS,
         "skeleton": {"names": LANDMARKS_41.names, "parents": LANDMARKS_41.parents},
         "extras": [f"contact {name}" for name in CONTACT_POINTS] + [f"log_error_m {n}" for n in LANDMARKS_41.names],
-        "licence": "The weights may be used for any purpose, commercial work included. " + config.data.licence,
+        "licence": config.data.licence,
         "acknowledgement": config.data.acknowledgement,
         "training": {
             "config": config.as_dict(),
@@ -205,7 +191,7 @@ def train(
     log: list[dict[str, float]] = []
     checkpoint = run_folder / CHECKPOINT_NAME
     if resume and checkpoint.exists():
-        step, log = _load_checkpoint(checkpoint, lifter, optimiser)
+        step, log = _load_checkpoint(checkpoint, config, lifter, optimiser)
         seconds = log[-1]["seconds"] if log else 0.0
 
     maker = ViewMaker(data["train"], config.views, config.loop.seed)
@@ -232,7 +218,7 @@ def train(
             with written_whole(run_folder / "log.json") as beside:
                 beside.write_text(json.dumps(log, indent=1), encoding="utf-8")
         if step % config.loop.checkpoint_every == 0 or last:
-            _save_checkpoint(checkpoint, step, lifter, optimiser, log)
+            _save_checkpoint(checkpoint, config, step, lifter, optimiser, log)
 
     data["test"] = read_motion(base_folder / config.data.test)
     held_out = evaluate_on_views(lifter, data["test"], config.views, config.loop.test_windows, 7, chosen)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ..core.detector_sites import detector_sites
+from ..core.errors import FileFormatError
 from ..core.lifter.ray_windows import box_of, normalise_windows
 from ..core.skeletons import LANDMARKS_41
 from .detector_noise import NoiseSettings, observe
@@ -86,7 +87,7 @@ class ViewMaker:
         longest = (settings.frames - 1) * settings.speed[1] * motion.fps / LIFTER_FPS + 2
         weight[lengths < longest] = 0
         if not weight.any():
-            raise ValueError("No clip is long enough for a window.")
+            raise FileFormatError(f"No clip of the motion is as long as a window of {settings.frames} frames.")
         self._clip_chance = weight / weight.sum()
 
     def _windows(self, rng: np.random.Generator, batch: int) -> tuple[np.ndarray, np.ndarray]:

@@ -71,6 +71,9 @@ def load_ray_lifter(path: Path, device: str = "auto") -> RayLifter:
     """Read weights that look at rays and give the 41 landmarks. Raises WeightsError when they are of another kind."""
     header = read_header(path)
     config = LifterConfig.from_dict(header.get("lifter", {}))
+    fps = header.get("fps")
+    if not isinstance(fps, int | float) or not 1 <= fps <= 1000:
+        raise WeightsError(f"'{path}' does not say the frame rate that it was trained at. Train it again.")
     names = tuple(header.get("skeleton", {}).get("names", ()))
     fits = (config.points_in, config.features_in, config.joints_out) == (POINTS_IN, FEATURES_IN, len(LANDMARKS_41))
     if header.get("input_layout") != INPUT_LAYOUT or names != LANDMARKS_41.names or not fits:
@@ -86,7 +89,7 @@ def load_ray_lifter(path: Path, device: str = "auto") -> RayLifter:
     except RuntimeError as problem:
         raise WeightsError(f"The parameters in '{path}' don't fit its own configuration: {problem}") from problem
     chosen = choose_device(device)
-    return RayLifter(network.to(chosen).eval(), float(header["fps"]), weights_source(path), chosen)
+    return RayLifter(network.to(chosen).eval(), float(fps), weights_source(path), chosen)
 
 
 def sample_windows(values: np.ndarray, time_s: np.ndarray, at_s: np.ndarray) -> np.ndarray:

@@ -6,6 +6,7 @@ import pytest
 from keylift.core.camera import Camera
 from keylift.core.constant_bones import bone_lengths, with_constant_bones
 from keylift.core.detector_sites import detector_sites
+from keylift.core.lift import frame_rate
 from keylift.core.metrics import mpjpe, n_mpjpe, p_mpjpe, procrustes_aligned, velocity_error
 from keylift.core.root_path import solve_root_path
 from keylift.core.rotations import from_rotation_vector, rotate
@@ -54,6 +55,16 @@ def test_up_and_the_floor_are_found_from_standing_feet(pitch, roll):
     assert abs(np.median(standing)) < 0.06
     head = world[:, LANDMARKS_41.index("head_top"), 2]
     assert 1.4 < np.median(head) < 1.8
+
+
+@pytest.mark.parametrize("fps", [24.0, 25.0, 30000 / 1001, 30.0, 60000 / 1001, 60.0, 17.3])
+@pytest.mark.parametrize("clock_hz", [1e3, 90e3])
+def test_the_frame_rate_is_read_off_coarse_clocks_too(fps, clock_hz):
+    time_s = np.round(np.arange(240) / fps * clock_hz) / clock_hz
+    assert frame_rate(time_s) == pytest.approx(fps, rel=2e-4)
+    dropped = np.delete(time_s, [10, 11, 50, 51, 52])
+    assert frame_rate(dropped) == pytest.approx(fps, rel=2e-4)
+    assert frame_rate(time_s[:1]) == 30.0
 
 
 def test_a_body_without_any_contact_still_gets_a_floor():

@@ -1,11 +1,13 @@
+from dataclasses import replace
+
 import av
 import numpy as np
 import pytest
 
 from keylift.core.camera import Camera
-from keylift.core.errors import Cancelled
+from keylift.core.errors import Cancelled, FileFormatError
 from keylift.core.preview import _LEFT, _RIGHT, FigureView, render_preview
-from keylift.core.skeletons import LANDMARKS_41
+from keylift.core.skeletons import LANDMARKS_41, Skeleton
 from walker import camera_from_world, filmed, walk
 
 
@@ -44,6 +46,19 @@ def test_a_preview_without_footage_has_every_frame_at_its_time(tracks, tmp_path)
     with av.open(str(tmp_path / "p.mp4")) as container:
         times = [float(frame.pts * frame.time_base) for frame in container.decode(video=0)]
     assert np.allclose(times, pose.time_s - pose.time_s[0], atol=1e-3)
+
+
+def test_a_pose_of_another_skeleton_is_refused(tracks, tmp_path):
+    pose = tracks[0]
+    other = replace(
+        pose,
+        positions_m=pose.positions_m[:, :2],
+        rotations_wxyz=pose.rotations_wxyz[:, :2],
+        confidence=pose.confidence[:, :2],
+        skeleton=Skeleton(("a", "b"), (-1, 0), ()),
+    )
+    with pytest.raises(FileFormatError, match="41 landmarks"):
+        render_preview(tmp_path / "p.mp4", other)
 
 
 def test_a_cancelled_preview_leaves_nothing(tracks, tmp_path):

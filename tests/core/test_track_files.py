@@ -73,6 +73,20 @@ def test_a_damaged_file_is_explained(tmp_path, tracks, damage):
         read_pose(path)
 
 
+def test_a_file_with_any_byte_wrong_is_explained_or_read(tmp_path, tracks):
+    path = tmp_path / "a.pose.npz"
+    write_pose(path, tracks[0])
+    whole = path.read_bytes()
+    refused = 0
+    for at in range(5, len(whole), len(whole) // 60):
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 0x55]) + whole[at + 1 :])
+        try:
+            read_pose(path)
+        except FileFormatError:
+            refused += 1
+    assert refused > 40
+
+
 def test_a_zip_that_unpacks_to_gigabytes_is_not_unpacked(tmp_path):
     path = tmp_path / "bomb.npz"
     with (

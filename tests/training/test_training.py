@@ -118,6 +118,14 @@ def test_training_learns_resumes_bit_for_bit_and_says_what_it_made(folder, tmp_p
     assert lifter.receptive_field == 9 and lifter.output_frame == 4
 
 
+def test_a_run_is_not_resumed_with_another_configuration(folder, tmp_path):
+    config = read_config(folder / "tiny.toml")
+    train(config, folder, tmp_path / "run", device="cpu")
+    other = dataclasses.replace(config, loop=dataclasses.replace(config.loop, learning_rate=1e-4))
+    with pytest.raises(FileFormatError, match="another configuration"):
+        train(other, folder, tmp_path / "run", device="cpu", resume=True)
+
+
 def test_training_lowers_the_error(folder, tmp_path):
     config = read_config(folder / "tiny.toml")
     longer = dataclasses.replace(config, loop=dataclasses.replace(config.loop, steps=150, validate_every=30))
@@ -133,7 +141,15 @@ def test_the_learning_rate_warms_up_and_comes_to_rest():
 
 
 @pytest.mark.parametrize(
-    "change", [("seed", "sead"), ("[loop]", "[loops]"), ("frames = 9", "frames = 27"), ("name", "nam")]
+    "change",
+    [
+        ("seed", "sead"),
+        ("[loop]", "[loops]"),
+        ("frames = 9", "frames = 27"),
+        ("name", "nam"),
+        ("batch = 32", "batch = 'x'"),
+        ("widths = [3, 3]", "widths = 3"),
+    ],
 )
 def test_a_configuration_that_is_not_understood_is_refused(folder, tmp_path, change):
     path = folder / "bad.toml"
