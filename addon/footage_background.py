@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import bpy
 import numpy as np
 from mathutils import Matrix
 
+from ..core.errors import FootageError
+from ..core.picture_sequence import sequence_at
 from ..core.tracks import PoseTrack
 
 CAMERA_NAME = "Footage camera"
@@ -16,8 +17,6 @@ _SENSOR_WIDTH_MM = 36.0
 # Camera space is y down and z forward; a Blender camera looks down its own -z with +y up.
 _CAMERA_FROM_BLENDER_CAMERA = np.diag([1.0, -1.0, -1.0, 1.0])
 _WORTH_AN_ASPECT = 1e-3
-# "shot_####.png" and "shot_%04d.png" stand for numbered pictures.
-_NUMBER_IN_PATTERN = re.compile(r"#+|%0?\d*d")
 
 
 def add_footage_camera(pose: PoseTrack, world_scale: float) -> bpy.types.Object:
@@ -52,18 +51,22 @@ def add_footage_camera(pose: PoseTrack, world_scale: float) -> bpy.types.Object:
     return camera
 
 
-def show_footage(camera: bpy.types.Object, footage: Path, first_index: int) -> None:
-    """Put the footage behind what ``camera`` sees. Without one that Blender can read, the animation is whole still.
+def show_footage(camera: bpy.types.Object, footage: Path, first_index: int) -> bool:
+    """Put the footage behind what ``camera`` sees. False when Blender can't read it; the animation is whole still.
 
     first_index: number of the picture, counted from 0, that belongs to frame 1 of the scene
     """
     picture = _first_picture(footage)
     if picture is None:
-        return
+        return False
     try:
         clip = bpy.data.movieclips.load(str(picture.resolve()))
     except RuntimeError:
-        return
+        return False
+    # What Blender can't decode it loads all the same, as a film without pictures.
+    if clip.frame_duration < 1:
+        bpy.data.movieclips.remove(clip)
+        return False
     clip.name = footage.name
     clip.frame_start = 1
     clip.frame_offset = first_index
@@ -75,12 +78,16 @@ def show_footage(camera: bpy.types.Object, footage: Path, first_index: int) -> N
     background.alpha = 1.0
     background.frame_method = "FIT"
     background.clip_user.use_render_undistorted = False
+    return True
 
 
 def _first_picture(footage: Path) -> Path | None:
     """The file to give Blender: the film itself, or the first picture of a sequence, from which it finds the rest."""
+    # As in core.footage: a real file may have # or % in its name.
     if footage.is_file():
         return footage
-    folder, names = (footage, "*") if footage.is_dir() else (footage.parent, _NUMBER_IN_PATTERN.sub("*", footage.name))
-    pictures = [path for path in folder.glob(names) if path.suffix.lower() in bpy.path.extensions_image]
-    return min(pictures, default=None)
+    try:
+        pictures = sequence_at(footage)
+    except FootageError:
+        return None
+    return pictures[0] if pictures else None

@@ -14,6 +14,8 @@ from ..rig_mapping.bone_motion import BoneMotion
 from ..rig_mapping.rest_pose import RestPose
 from ..rig_mapping.rotation_channels import rotation_channels
 
+# Clocks of whole milliseconds, as Matroska's, are off by up to half of one on the first picture and on any other.
+_CLOCK_TICK_S = 0.001
 _LINEAR = 1  # the value of "LINEAR" in the enumeration that foreach_set writes as integers
 
 
@@ -21,7 +23,12 @@ def frame_numbers(motion: BoneMotion, fps: float, first_frame: float = 1.0) -> n
     """(F,) where on Blender's timeline each frame of the footage lies; fractions when the frame rate varies."""
     frames = first_frame + (motion.time_s - motion.time_s[0]) * fps
     # A steady frame rate gives whole frames but for the rounding of presentation times.
-    return np.where(np.abs(frames - np.round(frames)) < 0.02, np.round(frames), frames)
+    rounding = np.clip(1.05 * _CLOCK_TICK_S * fps, 0.02, 0.25)
+    whole = np.round(frames)
+    # Pictures in quick succession are of a varying rate, and no two of them may share a frame.
+    steps = np.diff(frames, prepend=-np.inf, append=np.inf)
+    alone = np.minimum(steps[:-1], steps[1:]) >= 0.5
+    return np.where(alone & (np.abs(frames - whole) < rounding), whole, frames)
 
 
 def write_keyframes(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,10 +9,10 @@ import addon_utils
 import bpy
 
 from ..core.errors import RigError
+from ..rig_mapping.rig_address import split_rig_address
 from .blender_chatter import unheard
 
 RIGIFY_METARIG = "rigify_metarig"
-_FILE_AND_OBJECT = re.compile(r"(?P<file>.*\.(?:blend|fbx|glb|gltf|bvh))(?::(?P<object>.*))?", re.IGNORECASE)
 # Plain, gzip (to 2.93) and zstd compressed .blend files begin so.
 _BLEND_BEGINNINGS = (b"BLENDER", b"\x1f\x8b", b"\x28\xb5\x2f\xfd")
 
@@ -27,14 +26,13 @@ def open_rig(spec: str) -> bpy.types.Object:
     """
     if spec == RIGIFY_METARIG:
         return _make_metarig()
-    # "C:\rig.blend:Hero" has two colons; only the one after the ending parts file and object.
-    parts = _FILE_AND_OBJECT.fullmatch(spec)
-    if parts is None:
+    address = split_rig_address(spec)
+    if address is None:
         raise RigError(
             f"'{spec}' is not a rig: give '{RIGIFY_METARIG}', or a .blend, .fbx, .glb, .gltf or .bvh file, with "
             ":Object after it when it has several armatures."
         )
-    path, wanted = Path(parts["file"]), parts["object"]
+    path, wanted = address
     if not path.is_file():
         raise RigError(f"There is no rig file '{path}'. Check the path after --rig.")
     opener = {".blend": _open_blend, ".fbx": _import_fbx, ".bvh": _import_bvh}.get(path.suffix.lower(), _import_gltf)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import bpy
@@ -15,6 +15,7 @@ from ..rig_mapping.recognition import recognise
 from ..rig_mapping.rest_pose import RestPose
 from ..rig_mapping.solve import solve
 from .armature_reading import read_rest_pose
+from .blender_chatter import unheard
 from .footage_background import add_footage_camera, show_footage
 from .keyframe_writing import frame_numbers, write_keyframes
 from .rigs import open_rig
@@ -106,13 +107,15 @@ def retarget_to_files(
     frames = frame_numbers(motion, fps, FIRST_FRAME)
     scene.frame_start, scene.frame_end = FIRST_FRAME, max(FIRST_FRAME, round(float(frames[-1])))
     camera = add_footage_camera(pose, motion.world_scale)
-    if footage is not None:
-        show_footage(camera, footage, int(pose.frame_index[0]))
+    if footage is not None and not show_footage(camera, footage, int(pose.frame_index[0])):
+        unseen = f"Blender can't show '{footage.name}', so the camera has no footage behind it. The keys are complete."
+        summary = replace(summary, warnings=(*summary.warnings, unseen))
     scene.frame_set(FIRST_FRAME)
     report(progress, 2, steps)
     # Saved elsewhere, the paths of a user's file would no longer lead to its textures and libraries.
     if bpy.data.filepath:
-        bpy.ops.file.make_paths_absolute()
+        with unheard():
+            bpy.ops.file.make_paths_absolute()
     for done, output in enumerate(outputs):
         export(output, armature_object)
         report(progress, 3 + done, steps)

@@ -79,6 +79,7 @@ def detect_people(
 ) -> list[KeypointTrack]:
     """Everybody in frames ``first`` to ``last``, largest first, each over the whole range.
 
+    No more than ``max_people`` are followed at a time: the largest of those who come into the picture together.
     Size is body height summed over the pictures, so that an actor beats a passer-by near the lens. Pictures without
     the person are NaN; short gaps are bridged and marked. Raises NobodyFoundError when there is nobody,
     FootageError and DetectorError when footage or model are not fit for use.
@@ -305,10 +306,12 @@ class _Crowd:
     def __exit__(
         self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for follower in self._followers.values():
-            follower.close()
-        for looker in self._lookers.values():
-            looker.close()
+        # All are closed, even where closing one fails.
+        with ExitStack() as let_go:
+            for follower in self._followers.values():
+                let_go.callback(follower.close)
+            for looker in self._lookers.values():
+                let_go.callback(looker.close)
         self._followers.clear()
         self._lookers.clear()
 
@@ -381,7 +384,7 @@ class _Crowd:
         return [s for s in self._lookers[bodies].bodies(rgb, frame.time_s, origin_px) if _is_somebody(s, frame.rgb)]
 
     def _take_up(self, found: list[Sighting], frame: Frame, row: int) -> None:
-        """Follow those found: first who was lost comes back, then who is new."""
+        """Follow those found: first who was lost comes back, then who is new, largest first."""
         fresh: list[Sighting] = []
         for sighting in sorted(found, key=lambda sighting: -float(sighting.confidence.mean())):
             known = [*(person.last for person in self._followers), *fresh]
@@ -390,9 +393,10 @@ class _Crowd:
         lost = self._lost(frame.time_s, _REMEMBER_S)
         back = {which: lost[who] for who, which in returns(lost, fresh, frame.time_s)}
         alone = len(fresh) == 1 and not self._followers
-        for which, sighting in enumerate(fresh):
+        # Where there is not room for everybody, size decides: that is what people are told apart by later, too.
+        for which in sorted(range(len(fresh)), key=lambda which: (which not in back, -fresh[which].size_px)):
             if len(self._followers) < self._max_people:
-                self._take_hold(sighting, alone, back.get(which), frame, row)
+                self._take_hold(fresh[which], alone, back.get(which), frame, row)
 
     def _take_hold(self, sighting: Sighting, alone: bool, known: Person | None, frame: Frame, row: int) -> None:
         others = [person.last for person in self._followers]
@@ -402,16 +406,18 @@ class _Crowd:
             # With nobody else about nothing is covered up, and the result is the landmarker's own, to the last bit.
             sure = _LOOK_CONFIDENCE if alone else _HOLD_CONFIDENCE
             follower = _Follower(_Landmarker(self._model, follows=True, sure=sure), region)
-            stage = frame.rgb if alone else _only_around(sighting, frame.rgb, others)
-            held = follower.take_hold(sighting, stage, frame)
-            if held is not None and (known or held.confidence.mean() >= _NEWCOMER_CONFIDENCE_AT_LEAST):
-                person = known or Person()
-                if known is None:
-                    self.everybody.append(person)
-                person.see(row, frame.time_s, self._dressed(held, frame, None))
-                self._followers[person] = follower
-                return
-            follower.close()
+            with ExitStack() as let_go:
+                let_go.callback(follower.close)
+                stage = frame.rgb if alone else _only_around(sighting, frame.rgb, others)
+                held = follower.take_hold(sighting, stage, frame)
+                if held is not None and (known or held.confidence.mean() >= _NEWCOMER_CONFIDENCE_AT_LEAST):
+                    person = known or Person()
+                    person.see(row, frame.time_s, self._dressed(held, frame, None))
+                    if known is None:
+                        self.everybody.append(person)
+                    self._followers[person] = follower
+                    let_go.pop_all()
+                    return
         sure = sighting.confidence.mean() >= _SURE
         if known is not None and sure and known.may_have_moved_to(sighting, frame.time_s):
             known.see(row, frame.time_s, sighting)

@@ -17,12 +17,12 @@ import av
 import numpy as np
 
 from .errors import FootageError
+from .picture_sequence import PICTURE_ENDINGS, in_counting_order, number_in, sequence_at
 from .track_files import sha256_of
 from .tracks import Source
 
 # Blender's own default for a folder of pictures, which carry no clock.
 DEFAULT_SEQUENCE_FPS = 24.0
-PICTURE_ENDINGS = frozenset(".bmp .dpx .exr .jpeg .jpg .png .tga .tif .tiff .webp".split())
 
 # FFmpeg reads text as a terminal recording, and follows playlists to other files and hosts. None of that is footage.
 _NOT_FOOTAGE_FORMATS = frozenset("tty concat dash ffmetadata hls lavfi rtsp sdp webvtt srt ass".split())
@@ -132,10 +132,8 @@ def open_footage(path: Path, fps: float | None = None) -> Footage:
         if size_bytes == 0:
             raise FootageError(f"'{path}' is empty (0 bytes). Copy or export the footage again.")
         return Pictures.of([path], path, fps) if path.suffix.lower() in PICTURE_ENDINGS else Video.at(path)
-    if path.is_dir():
-        return Pictures.of(_pictures_in(path), path, fps)
-    if pattern := _sequence_pattern(path.name):
-        return Pictures.of(_pictures_matching(path.parent, pattern, path), path, fps)
+    if (pictures := sequence_at(path)) is not None:
+        return Pictures.of(pictures, path, fps)
     if path.exists():
         raise FootageError(f"'{path}' is neither a file nor a folder. Give a video file or a folder of pictures.")
     raise FootageError(f"There is no footage '{path}'. Check the path.")
@@ -322,7 +320,7 @@ class Video(Footage):
 
     def _all_frames(self, first: int, last: int | None) -> Iterator[Frame]:
         clock = _Clock(self.fps)
-        index = -1
+        index, shown_s = -1, 0.0
         with _opened(self.path, options=_OPEN_OPTIONS) as container:
             stream = _picture_stream(container, self.path)
             whole = _whole_packets(container, stream)
@@ -332,23 +330,27 @@ class Video(Footage):
                 for picture in _decoded(stream, container):
                     index += 1
                     time_s = clock.time_s(picture.time)
+                    shown_s = float(picture.duration * picture.time_base) if picture.duration else 0.0
                     # Skipped pictures are not converted: that costs more than decoding them.
                     if index >= first:
                         yield Frame(self._upright.rgb(picture), time_s, index)
             except av.error.FFmpegError as problem:
                 raise self._broken_off(index, stream.frames or None) from problem
-            if self._ended_early(stream, clock, index):
+            if self._ended_early(stream, clock.last_s + shown_s):
                 raise self._broken_off(index, self.frame_count)
 
-    def _ended_early(self, stream: Any, clock: _Clock, index: int) -> bool:
-        """Matroska has no list of frames to miss one in, but says how long each stream should be."""
+    def _ended_early(self, stream: Any, shown_until_s: float) -> bool:
+        """Matroska has no list of frames to miss one in, but says how long each stream should be.
+
+        shown_until_s: when the last picture that was read goes away, counted from the first
+        """
         claimed = re.fullmatch(r"(\d+):(\d+):(\d+(?:\.\d+)?)", stream.metadata.get("DURATION", ""))
         if claimed is None:
             return False
         hours, minutes, seconds = claimed.groups()
         end_s = int(hours) * 3600 + int(minutes) * 60 + float(seconds)
         start_s = float(stream.start_time * stream.time_base) if stream.start_time else 0.0
-        return clock.last_s + start_s + 0.5 + 2 / self.fps < end_s
+        return start_s + shown_until_s + 0.5 + 2 / self.fps < end_s
 
     def _broken_off(self, last_good: int, claimed: int | None) -> FootageError:
         of_how_many = f" of {claimed}" if claimed and claimed > last_good + 1 else ""
@@ -373,65 +375,6 @@ def _whole_packets(container: Any, stream: Any) -> int | None:
 # ---- Picture sequences ----------------------------------------------------------------------------------------------
 
 
-def _number_in(name: str) -> int | None:
-    """The last number in a file's name, which is the one that counts frames."""
-    numbers = re.findall(r"\d+", Path(name).stem)
-    return int(numbers[-1]) if numbers else None
-
-
-def _without_number(name: str) -> str:
-    """``shot_0012.png`` -> ``shot_####.png``: what pictures of one sequence have in common."""
-    path = Path(name)
-    return re.sub(r"\d+(?=\D*$)", "####", path.stem) + path.suffix.lower()
-
-
-def _natural_order(path: Path) -> list[tuple[int, int | str]]:
-    return [(0, int(part)) if part.isdigit() else (1, part) for part in re.split(r"(\d+)", path.name) if part]
-
-
-def _pictures_in(folder: Path) -> list[Path]:
-    try:
-        pictures = [
-            path
-            for path in folder.iterdir()
-            if path.suffix.lower() in PICTURE_ENDINGS and not path.name.startswith(".") and path.is_file()
-        ]
-    except OSError as problem:
-        raise _unreadable(folder, problem) from problem
-    if not pictures:
-        raise FootageError(
-            f"The folder '{folder}' has no pictures ({', '.join(sorted(PICTURE_ENDINGS))}). "
-            "Give the folder that holds them, or a video file."
-        )
-    sequences: dict[str, list[Path]] = {}
-    for path in pictures:
-        sequences.setdefault(_without_number(path.name), []).append(path)
-    longer = {name: paths for name, paths in sequences.items() if len(paths) > 1}
-    if len(longer) > 1:
-        found = ", ".join(f"'{name}' ({len(paths)})" for name, paths in sorted(longer.items()))
-        raise FootageError(f"The folder '{folder}' holds several sequences: {found}. Give one of them as FOLDER/NAME.")
-    return next(iter(longer.values())) if longer else pictures
-
-
-def _sequence_pattern(name: str) -> re.Pattern[str] | None:
-    """The names that ``shot_####.png`` or ``shot_%04d.png`` stand for; None when ``name`` is no pattern."""
-    parts = re.split(r"(#+|%0?\d*d)", name)
-    if len(parts) != 3:
-        return None
-    before, number, after = parts
-    return re.compile(re.escape(before) + r"\d+" + re.escape(after), re.IGNORECASE if os.name == "nt" else 0)
-
-
-def _pictures_matching(folder: Path, pattern: re.Pattern[str], asked: Path) -> list[Path]:
-    try:
-        pictures = [path for path in folder.iterdir() if pattern.fullmatch(path.name) and path.is_file()]
-    except OSError:
-        pictures = []
-    if not pictures:
-        raise FootageError(f"No picture matches '{asked}'. Check the folder, the name and the ending.")
-    return pictures
-
-
 class Pictures(Footage):
     """Pictures that follow each other. A number left out leaves its time empty, as a dropped frame does."""
 
@@ -447,8 +390,8 @@ class Pictures(Footage):
         fps = fps or DEFAULT_SEQUENCE_FPS
         if not 0.01 < fps < 10000:
             raise FootageError(f"{fps:g} is not a frame rate for '{asked}'. Give pictures per second, such as 25.")
-        paths = sorted(paths, key=_natural_order)
-        numbers = [_number_in(path.name) for path in paths]
+        paths = in_counting_order(paths)
+        numbers = [number_in(path.name) for path in paths]
         counted = [number for number in numbers if number is not None]
         grow = len(counted) == len(paths) and all(b > a for a, b in zip(counted, counted[1:], strict=False))
         times_s = [(number - counted[0]) / fps for number in counted] if grow else [i / fps for i in range(len(paths))]

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
 pytest.importorskip("bpy")
@@ -61,11 +63,16 @@ for _ in range(3):
 assert bpy.ops.keylift.import_take(filepath=str(POSE)) == {"FINISHED"}
 assert hero.animation_data.action.name == "walk.001"
 
-# The headless command is the shell's.
+# The headless command is the shell's, and an installed Blender has none of these.
+for name in ("torch", "mediapipe", "cv2", "av", "scipy", "rich", "safetensors", "platformdirs"):
+    assert name not in sys.modules, name
+    sys.modules[name] = None
 headless = sys.modules[module + ".addon.headless"]
 output = FOLDER / "take.blend"
 assert headless.run_command(["retarget", str(POSE), "-o", str(output)]) == 0
 assert output.exists()
+assert headless.run_command(["retarget", str(POSE), "-o", str(FOLDER / "take.bvh"), "--video", str(PICTURES)]) == 0
+assert bpy.context.scene.camera.data.background_images[0].clip.size[:] == (64, 48)
 assert headless.run_command(["retarget", str(FOLDER / "nowhere.pose.npz"), "-o", str(output)]) == 1
 assert files == sorted(path for path in installed.rglob("*") if "__pycache__" not in path.parts)
 print("all well")
@@ -75,12 +82,17 @@ print("all well")
 def test_the_zip_installs_enables_and_works(tmp_path: Path) -> None:
     pose = filmed(walk(10), Camera.guessed((1280, 720)), camera_from_world())[0]
     write_pose(tmp_path / "walk.pose.npz", pose)
+    pictures = tmp_path / "shot"
+    pictures.mkdir()
+    for number in range(3):
+        assert cv2.imwrite(str(pictures / f"shot_{number:04d}.png"), np.full((48, 64, 3), 80 * number, np.uint8))
     built = dev().build_extension(tmp_path / "dist")
     names = {
         "FOLDER": tmp_path,
         "ZIP": built,
         "RIG": RIG_FOLDER / "game_engine.json",
         "POSE": tmp_path / "walk.pose.npz",
+        "PICTURES": pictures,
     }
     head = "from pathlib import Path\n" + "".join(f"{name} = Path({str(path)!r})\n" for name, path in names.items())
     script = tmp_path / "session.py"

@@ -19,7 +19,7 @@ from keylift.addon.takes import bake_take, set_frame_rate
 from keylift.core.camera import Camera
 from keylift.core.errors import Cancelled, RigError
 from keylift.core.tracks import PoseTrack
-from keylift.rig_mapping.bone_motion import fk
+from keylift.rig_mapping.bone_motion import BoneMotion, fk
 from keylift.rig_mapping.recognition import recognise
 from keylift.rig_mapping.rotation_channels import EULER_ORDERS
 from keylift.rig_mapping.solve import solve
@@ -185,6 +185,31 @@ def test_frames_follow_the_clock_of_the_footage() -> None:
     write_keyframes(armature, rest, motion, "uneven", fps=25.0)
     found = evaluated(armature, [8.5], rest.names)
     assert np.abs(found[0] - (rest.world_from_armature @ fk(rest, motion))[-1]).max() < 1e-4
+
+
+@pytest.mark.parametrize("fps", [24.0, 30000 / 1001, 60000 / 1001, 60.0, 120.0, 240.0])
+@pytest.mark.parametrize("started_s", [0.0, 0.0104])
+def test_a_clock_of_whole_milliseconds_still_gives_whole_frames(fps: float, started_s: float) -> None:
+    motion = counted(np.round(started_s + np.arange(500) / fps, 3))
+    assert np.array_equal(frame_numbers(motion, fps), np.arange(1, 501))
+
+
+def test_pictures_in_quick_succession_keep_frames_of_their_own() -> None:
+    frames = frame_numbers(counted(np.array([0.0, 0.0090, 0.0110, 0.02])), 100.0)
+    assert np.allclose(frames, [1, 1.9, 2.1, 3])
+
+
+def counted(time_s: np.ndarray) -> BoneMotion:
+    """A motion with these presentation times."""
+    rest = read_rest_pose(make_rig("mixamo"))
+    motion = solve(walking(), rest, recognise(rest))
+    return replace(
+        motion,
+        rotations_wxyz=np.resize(motion.rotations_wxyz, (len(time_s), len(motion.keyed), 4)),
+        root_location=np.resize(motion.root_location, (len(time_s), 3)),
+        time_s=time_s,
+        frame_index=np.arange(len(time_s)),
+    )
 
 
 @pytest.mark.parametrize("fps", [24.0, 25.0, 30000 / 1001, 60.0, 59.94, 23.976, 0.5, 240.0, 12.5])

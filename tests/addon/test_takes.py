@@ -39,13 +39,13 @@ def fresh_scene() -> None:
 
 @pytest.fixture
 def film(tmp_path: Path) -> Path:
-    """A video whose pictures are told apart by their brightness."""
+    """A video that is longer than the take in it."""
     path = tmp_path / "film.mp4"
     with av.open(str(path), "w") as container:
         stream = container.add_stream("mpeg4", rate=30)
         stream.width, stream.height, stream.pix_fmt = *SIZE_PX, "yuv420p"
-        for index in range(FRAMES + 5):
-            picture = np.full((SIZE_PX[1], SIZE_PX[0], 3), 10 * index, np.uint8)
+        picture = np.full((SIZE_PX[1], SIZE_PX[0], 3), 90, np.uint8)
+        for _ in range(FRAMES + 5):
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
         container.mux(stream.encode(None))
     return path
@@ -117,10 +117,26 @@ def test_a_folder_and_a_pattern_of_pictures_as_footage(tmp_path: Path) -> None:
         assert tuple(clip.size) == SIZE_PX
 
 
-def test_footage_that_blender_cannot_read_is_left_out(tmp_path: Path) -> None:
+def test_footage_that_blender_cannot_read_is_left_out_and_told(tmp_path: Path) -> None:
     (tmp_path / "film.mp4").write_bytes(b"no film")
-    take(walking(), tmp_path / "take.blend", footage=tmp_path / "film.mp4")
+    (tmp_path / "notes").mkdir()
+    for footage in (tmp_path / "film.mp4", tmp_path / "notes", tmp_path / "nowhere.mp4"):
+        summary = take(walking(), tmp_path / "take.blend", footage=footage)
+        assert len(summary.warnings) == 1 and f"'{footage.name}'" in summary.warnings[0]
     assert opened(tmp_path / "take.blend").animation_data.action is not None
+
+
+@pytest.mark.parametrize("pattern", ["shot [1]_#.png", "shot [1]_%d.png"])
+def test_a_sequence_behind_the_camera_begins_with_its_lowest_number(tmp_path: Path, pattern: str) -> None:
+    for index in range(9, 12):
+        image = bpy.data.images.new("picture", *SIZE_PX)
+        image.filepath_raw, image.file_format = str(tmp_path / f"shot [1]_{index}.png"), "PNG"
+        image.save()
+    (tmp_path / "shot 1_1.png").write_bytes((tmp_path / "shot [1]_9.png").read_bytes())
+    assert not take(walking(), tmp_path / "take.blend", footage=tmp_path / pattern).warnings
+    opened(tmp_path / "take.blend")
+    clip = bpy.context.scene.camera.data.background_images[0].clip
+    assert Path(clip.filepath).name == "shot [1]_9.png"
 
 
 @pytest.mark.parametrize(
@@ -312,7 +328,9 @@ def test_progress_grows_to_its_total(tmp_path: Path) -> None:
     assert told[-1][0] == told[-1][1] == 4
 
 
-def test_nothing_of_blender_reaches_stdout(tmp_path: Path) -> None:
+@pytest.mark.parametrize("rig", ["rigify_metarig", "rig.blend"])
+def test_nothing_of_blender_reaches_stdout(tmp_path: Path, rig: str) -> None:
+    rig_file(tmp_path)
     write_pose(tmp_path / "walk.pose.npz", walking())
     script = (
         "import sys; from pathlib import Path\n"
@@ -320,10 +338,12 @@ def test_nothing_of_blender_reaches_stdout(tmp_path: Path) -> None:
         "from keylift.addon.takes import retarget_to_files\n"
         "folder = Path(sys.argv[1])\n"
         "outputs = [folder / f'take.{ending}' for ending in ('blend', 'bvh', 'fbx', 'glb', 'gltf')]\n"
-        "retarget_to_files(read_pose(folder / 'walk.pose.npz'), rig='rigify_metarig', bone_map='auto',"
+        "rig = str(folder / 'rig.blend') if sys.argv[2] == 'rig.blend' else sys.argv[2]\n"
+        "retarget_to_files(read_pose(folder / 'walk.pose.npz'), rig=rig, bone_map='auto',"
         " outputs=outputs, footage=None)\n"
         "print('ours')\n"
     )
-    answer = subprocess.run([sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True, check=True)
+    command = [sys.executable, "-c", script, str(tmp_path), rig]
+    answer = subprocess.run(command, capture_output=True, text=True, check=True)
     assert answer.stdout == "ours\n"
     assert answer.stderr == ""

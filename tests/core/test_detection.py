@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 
 from footage_samples import full_model, numbered_pictures, real_clip, write_crossing, write_video
+from keylift.core import detection
 from keylift.core.detection import _edge_fade, _regions, detect_people
 from keylift.core.errors import Cancelled, DetectorError, NobodyFoundError
-from keylift.core.footage import open_footage
+from keylift.core.footage import Frame, open_footage
 from keylift.core.people import Sighting
 from keylift.core.skeletons import MEDIAPIPE_33_NAMES
 from keylift.core.track_files import sha256_of
@@ -133,6 +134,71 @@ def test_no_landmarker_is_left_open(monkeypatch):
             progress=lambda done, total: most_open.append(len(open_now)) or done < 3,
         )
     assert max(most_open) >= 2 and not open_now
+
+
+class SharpEyed:
+    """A landmarker that sees whom it is told to, with ``seen`` for all, and counts who is open."""
+
+    seen: list[Sighting] = []
+    open_now: set["SharpEyed"] = set()
+    trouble: type[BaseException] | None = None
+
+    def __init__(self, *_, **__):
+        self.open_now.add(self)
+
+    def bodies(self, *_):
+        if self.trouble is not None:
+            raise self.trouble
+        return self.seen
+
+    def close(self):
+        self.open_now.discard(self)
+        if self.trouble is not None:
+            raise RuntimeError("can't close")
+
+
+@pytest.fixture
+def sharp_eyed(monkeypatch):
+    monkeypatch.setattr(detection, "_Landmarker", SharpEyed)
+    monkeypatch.setattr(SharpEyed, "open_now", set())
+    return monkeypatch
+
+
+def standing(x_px, height_px, confidence):
+    """Somebody upright, feet at the bottom of a picture 480 pixels high."""
+    body = np.stack([np.linspace(-0.15, 0.15, 33), np.linspace(-1, 0, 33)], axis=-1)
+    return Sighting(body * height_px + (x_px, 470), np.full(33, confidence))
+
+
+STAGE = Frame(np.full((480, 900, 3), 90, np.uint8), 0.0, 0)
+
+
+def test_where_there_are_too_many_the_largest_are_followed(sharp_eyed):
+    heights_px = [150, 400, 200, 300, 100]
+    # Those far away are seen most clearly, as they often are: whole, and not cut off by the picture's edge.
+    people = [standing(90 + 180 * n, h, 0.99 - h / 1000) for n, h in enumerate(heights_px)]
+    sharp_eyed.setattr(SharpEyed, "seen", people)
+    with detection._Crowd(full_model(), max_people=2) as crowd:
+        crowd.look_at(STAGE, 0)
+        assert {person.size_px for person in crowd.everybody} == {people[1].size_px, people[3].size_px}
+
+
+@pytest.mark.parametrize("trouble", [DetectorError, KeyboardInterrupt])
+def test_a_landmarker_that_fails_at_once_is_closed(sharp_eyed, trouble):
+    sharp_eyed.setattr(SharpEyed, "trouble", trouble)
+    with detection._Crowd(full_model(), max_people=2) as crowd:
+        with pytest.raises((trouble, RuntimeError)):
+            crowd._take_up([standing(400, 300, 0.9)], STAGE, 0)
+        assert not SharpEyed.open_now and not crowd.everybody
+
+
+def test_all_are_closed_even_when_closing_fails(sharp_eyed):
+    sharp_eyed.setattr(SharpEyed, "seen", [standing(200, 300, 0.9), standing(600, 300, 0.9)])
+    with pytest.raises(RuntimeError, match="can't close"), detection._Crowd(full_model(), max_people=4) as crowd:
+        crowd.look_at(STAGE, 0)
+        assert len(SharpEyed.open_now) == 3
+        sharp_eyed.setattr(SharpEyed, "trouble", DetectorError)
+    assert not SharpEyed.open_now
 
 
 def test_regions_cover_the_picture():

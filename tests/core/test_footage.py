@@ -17,6 +17,7 @@ from footage_samples import (
 )
 from keylift.core.errors import FootageError
 from keylift.core.footage import open_footage
+from keylift.core.picture_sequence import sequence_at
 from keylift.core.track_files import sha256_of
 
 UPRIGHT = ["red", "green", "blue", "white"]
@@ -76,6 +77,22 @@ def test_a_variable_frame_rate_keeps_its_times(tmp_path):
     ticks = [0, 40, 45, 200, 1000]
     path = write_video(tmp_path / "a.mkv", numbered_pictures(5), ticks=ticks, ticks_per_s=1000)
     assert times(path) == [0.0, 0.04, 0.045, 0.2, 1.0]
+
+
+def test_a_last_picture_that_stays_is_no_sign_of_damage(tmp_path):
+    """As screen recorders write them, with a frame whenever something moves."""
+    whole = write_video(tmp_path / "whole.mkv", numbered_pictures(10))
+    with av.open(str(whole)) as source, av.open(str(tmp_path / "stays.mkv"), "w") as container:
+        stream = container.add_stream_from_template(source.streams.video[0])
+        packets = [packet for packet in source.demux(video=0) if packet.size]
+        latest = max(packets, key=lambda packet: packet.pts)
+        latest.duration = round(4 / latest.time_base)
+        for packet in packets:
+            packet.stream = stream
+            container.mux(packet)
+    with av.open(str(tmp_path / "stays.mkv")) as container:
+        assert container.streams.video[0].metadata["DURATION"].startswith("00:00:04.36")
+    assert len(list(open_footage(tmp_path / "stays.mkv").frames())) == 10
 
 
 def test_time_starts_at_the_first_picture_wherever_the_file_starts(tmp_path):
@@ -249,6 +266,14 @@ def test_numbers_without_leading_zeros_are_in_counting_order(tmp_path):
     write_pictures(tmp_path, range(8, 13), "{}.png")
     shown = numbers_shown((frame.rgb for frame in open_footage(tmp_path).frames()), 5)
     assert shown == list(range(5))
+
+
+def test_brackets_in_a_name_are_part_of_it(tmp_path):
+    write_pictures(tmp_path, range(9, 12), "shot [1]_{}.png")
+    write_pictures(tmp_path, [1, 2], "shot 1_{}.png")
+    named = sequence_at(tmp_path / "shot [1]_#.png")
+    assert [path.name for path in named] == ["shot [1]_9.png", "shot [1]_10.png", "shot [1]_11.png"]
+    assert len(list(open_footage(tmp_path / "shot [1]_#.png").frames())) == 3
 
 
 def test_a_missing_picture_leaves_its_time_empty(tmp_path):
