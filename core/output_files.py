@@ -6,27 +6,28 @@ import errno
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from .errors import OutputError, TryAgainError
 
+ELSEWHERE = "Choose another place with -o."
 _FULL = {errno.ENOSPC, errno.EDQUOT} if hasattr(errno, "EDQUOT") else {errno.ENOSPC}
 
 
-def explain_write_failure(path: Path, problem: OSError) -> OutputError | TryAgainError:
-    """The error to raise when ``path`` can't be written because of ``problem``."""
+def explain_write_failure(path: Path, problem: OSError, advice: str = ELSEWHERE) -> OutputError | TryAgainError:
+    """The error to raise when ``path`` can't be written because of ``problem``; ``advice`` says what to do."""
     if problem.errno in _FULL:
         return TryAgainError(f"The disk is full: '{path}' was not written. Free some space and run it again.")
     reason = problem.strerror or str(problem)
-    return OutputError(f"'{path}' can't be written: {reason}. Choose another place with -o.")
+    return OutputError(f"'{path}' can't be written: {reason}. {advice}")
 
 
-def check_writable(path: Path) -> None:
-    """Raise OutputError now rather than after an hour's work when ``path`` can't be written."""
+def check_writable(path: Path, advice: str = ELSEWHERE) -> None:
+    """Raise OutputError now rather than after an hour's work when ``path`` can't be written. Leaves nothing behind."""
     if path.is_dir():
         raise OutputError(f"'{path}' is a folder. Give the name of a file after -o.")
-    with written_whole(path) as beside:
+    with written_whole(path, advice) as beside:
         beside.touch()
         raise _Discard
 
@@ -36,20 +37,39 @@ class _Discard(Exception):
 
 
 @contextmanager
-def written_whole(path: Path) -> Iterator[Path]:
+def written_whole(path: Path, advice: str = ELSEWHERE) -> Iterator[Path]:
     """Give a path beside ``path`` (same ending) to write to; rename it into place when the block ends well.
 
-    The folder is made when missing. When the block fails, nothing is left. Raises OutputError when the place can't be
-    written, TryAgainError when the disk is full.
+    Folders are made when missing. When the block fails, nothing is left, folders included. Raises OutputError with
+    ``advice`` when the place can't be written, TryAgainError when the disk is full.
     """
     path = Path(path)
+    missing = [folder for folder in path.parents if not os.path.lexists(folder)]
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".keylift-", dir=path.parent, ignore_cleanup_errors=True) as folder:
-            beside = Path(folder) / path.name
+        with _removed_unless_used(missing), _beside(path) as beside:
             yield beside
-            os.replace(beside, path)
     except _Discard:
         return
     except OSError as problem:
-        raise explain_write_failure(path, problem) from problem
+        raise explain_write_failure(path, problem, advice) from problem
+
+
+@contextmanager
+def _beside(path: Path) -> Iterator[Path]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".keylift-", dir=path.parent, ignore_cleanup_errors=True) as folder:
+        beside = Path(folder) / path.name
+        yield beside
+        os.replace(beside, path)
+
+
+@contextmanager
+def _removed_unless_used(folders: list[Path]) -> Iterator[None]:
+    """Remove ``folders`` (inner ones first) when the block fails, as far as nobody else has put something there."""
+    try:
+        yield
+    except BaseException:
+        for folder in folders:
+            with suppress(OSError):
+                folder.rmdir()
+        raise

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -29,6 +30,7 @@ _SHA256 = {
     _DETECTOR_IN_WHEEL: "9ba9dd3d42efaaba86b4ff0122b06f29c4122e756b329d89dca1e297fd8f866c",
     _LANDMARKS_IN_WHEEL: "e9a5c5cb17f736fafd4c2ec1da3b3d331d6edbe8a0d32395855aeb2cdfd64b9f",
 }
+CACHE_ADVICE = "Set KEYLIFT_CACHE to a folder that can be written."
 _MAX_NETWORK_BYTES = 64 << 20
 _DOWNLOAD_TIMEOUT_S = 600
 
@@ -104,7 +106,7 @@ def _make_full_bundle(bundle: Path) -> None:
         "pose_landmarks_detector.tflite": _with_input_note(networks[_LANDMARKS_IN_WHEEL], mean=0.0, std=255.0),
     }
     # MediaPipe reads the networks in place: nothing may be compressed.
-    with written_whole(bundle) as beside, zipfile.ZipFile(beside, "w", zipfile.ZIP_STORED) as archive:
+    with written_whole(bundle, CACHE_ADVICE) as beside, zipfile.ZipFile(beside, "w", zipfile.ZIP_STORED) as archive:
         for name, network in members.items():
             # Same bytes on every computer and every day. Between flatbuffers releases they differ in layout,
             # which is why the networks' checksums above are what is checked.
@@ -145,7 +147,19 @@ def _fetch_wheel(folder: Path) -> Path:
         )
     if "No space left" in done.stderr:
         raise TryAgainError("The disk is full: the pose model could not be fetched. Free some space and run it again.")
-    raise TryAgainError(f"The pose model could not be fetched ({_WHEEL}). {again}")
+    told = f"The pose model could not be fetched ({_WHEEL}): {_reason(done.stderr)} {again}"
+    # pip says so of an index that it can't reach as well, but not before it has tried again.
+    if "No matching distribution" in done.stderr and "Retrying" not in done.stderr:
+        raise DetectorError(told)
+    raise TryAgainError(told)
+
+
+def _reason(said: str) -> str:
+    """Why pip gave up, out of what it ``said`` on stderr, as one sentence."""
+    broken = re.findall(r"connection broken by '(.+)': ", said)
+    lines = [line.strip() for line in said.splitlines() if line.strip() and not line.startswith("[notice]")]
+    reason = broken[-1] if broken else (lines[-1] if lines else "pip gave no reason")
+    return reason.removeprefix("ERROR: ")[:300].rstrip(".") + "."
 
 
 def _networks_in_wheel(wheel: Path) -> dict[str, bytes]:

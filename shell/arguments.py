@@ -91,7 +91,8 @@ def add_detection_options(parser: argparse.ArgumentParser) -> None:
         type=person,
         default="largest",
         metavar="largest|all|N",
-        help="the largest in the picture, everybody (outputs are numbered -1, -2, ...), or the Nth largest",
+        help="the largest in the picture, everybody (outputs are numbered -1, -2, ...), or the Nth largest; at most 4 "
+        "people are followed",
     )
     group.add_argument("--detector", choices=["mediapipe"], default="mediapipe", help="what finds the keypoints")
     group.add_argument(

@@ -14,8 +14,8 @@ from .arguments import (
     add_outputs,
     add_rig_options,
 )
-from .detect import find_people, numbers, open_video
-from .lift import check_weights, lift_track, read_camera
+from .detect import find_people, numbers, open_video, possible_outputs
+from .lift import check_lifter, lift_track, read_camera
 from .preview import FILM_ENDINGS, make_film
 from .reporting import Reporter
 from .retarget import SCENE_ENDINGS, bake, check_rig
@@ -58,15 +58,15 @@ def kept_files(options: argparse.Namespace) -> list[Path]:
 def run(options: argparse.Namespace, reporter: Reporter) -> int:
     """Detect, lift, bake and preview, one person after the other."""
     footage = open_video(options)
+    camera = read_camera(options, footage)
     check_rig(options, reporter)
-    weights = check_weights(options)
-    camera = read_camera(options)
+    weights = check_lifter(options)
     inputs = [options.video, options.camera, places.rig_file(options.rig), weights, Path(options.map)]
     films = [options.preview] if options.preview is not None else []
     kept = kept_files(options)
-    places.check_outputs(options.output, SCENE_ENDINGS, inputs)
-    places.check_outputs(films, FILM_ENDINGS, [*inputs, *options.output])
-    places.check_outputs(kept, [".npz"], inputs)
+    places.check_outputs(possible_outputs(options.output, options), SCENE_ENDINGS, inputs)
+    places.check_outputs(possible_outputs(films, options), FILM_ENDINGS, inputs)
+    places.check_outputs(possible_outputs(kept, options), [".npz"], inputs)
     from ..core.track_files import write_keypoints, write_pose
 
     tracks = find_people(footage, options, reporter)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import errno
+import io
 import os
 import sys
 import traceback
@@ -51,6 +52,7 @@ BUG = (
     "this is a bug in Keylift, not your doing ({kind}: {problem}). Run it again with --debug and report what "
     "it prints, with `keylift doctor --json`."
 )
+STOPPED = "Stopped. Nothing half-done was left behind."
 MISSING_PACKAGE = "the Python package '{name}' is missing or broken ({problem}). `keylift doctor` says how to get it."
 OUT_OF_MEMORY = (
     "The memory ran out. Close other programs, or take fewer frames at once with --frames, and run it again."
@@ -84,7 +86,7 @@ def explain(problem: BaseException) -> tuple[str, int]:
     if isinstance(problem, KeyliftError):
         return str(problem), problem.exit_code
     if isinstance(problem, KeyboardInterrupt):
-        return "Stopped. Nothing half-done was left behind.", EXIT_INTERRUPTED
+        return STOPPED, EXIT_INTERRUPTED
     # torch says OutOfMemoryError (CUDA), or RuntimeError with "not enough memory" (CPU).
     if isinstance(problem, MemoryError) or type(problem).__name__ == "OutOfMemoryError":
         return OUT_OF_MEMORY, EXIT_TRY_AGAIN
@@ -101,6 +103,10 @@ def explain(problem: BaseException) -> tuple[str, int]:
 
 def run(argv: Sequence[str]) -> int:
     """Run one command and return its exit code; whatever goes wrong is told on stderr."""
+    for stream in (sys.stdout, sys.stderr):
+        # Windows' code pages lack most of the world's names; a file that was written is no reason to fail.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         options = make_parser().parse_args(list(argv))
     except SystemExit as end:  # argparse has said what it had to say: help, the version, or a usage error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,6 +61,13 @@ def numbers(count: int, options: argparse.Namespace) -> list[int | None]:
     return list(range(1, count + 1)) if options.person == "all" else [None]
 
 
+def possible_outputs(outputs: Sequence[Path], options: argparse.Namespace) -> list[Path]:
+    """Every file that may come of ``outputs``: how many people there are is known only after an hour's work."""
+    from ..core.detection import MAX_PEOPLE
+
+    return [places.numbered(output, number) for number in numbers(MAX_PEOPLE, options) for output in outputs]
+
+
 def described(track: KeypointTrack, output: Path) -> dict[str, Any]:
     """What the keypoints are like, for the result."""
     return {
@@ -74,7 +82,7 @@ def described(track: KeypointTrack, output: Path) -> dict[str, Any]:
 def run(options: argparse.Namespace, reporter: Reporter) -> int:
     """Detect and write one file a person."""
     footage = open_video(options)
-    places.check_outputs([options.output], [".npz"], [options.video])
+    places.check_outputs(possible_outputs([options.output], options), [".npz"], [options.video])
     from ..core.track_files import write_keypoints
 
     tracks = find_people(footage, options, reporter)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import importlib.util
 import platform
 import re
@@ -24,6 +25,17 @@ EXAMPLES = """  keylift doctor
 """
 # The temporary files of a long take and its preview, with room to spare.
 ENOUGH_DISK_BYTES = 2 * 10**9
+
+
+# What the package declares, beside torch, av and mediapipe, which have findings of their own: module, package.
+PACKAGES = {
+    "numpy": "numpy",
+    "scipy": "scipy",
+    "cv2": "opencv-contrib-python",
+    "safetensors": "safetensors",
+    "platformdirs": "platformdirs",
+    "rich": "rich",
+}
 
 
 @dataclass(frozen=True)
@@ -69,6 +81,7 @@ def examine() -> Iterator[Finding]:
     looks: tuple[tuple[str, Callable[[], Finding]], ...] = (
         ("Keylift", _keylift),
         ("Python", _python),
+        ("packages", _packages),
         ("Blender", _blender),
         ("torch", _torch),
         ("footage", _footage),
@@ -100,12 +113,27 @@ def _python() -> Finding:
     return Finding("Python", fits, found, advice="use Python 3.11, 3.12 or 3.13")
 
 
+def _packages() -> Finding:
+    missing = []
+    for module, package in PACKAGES.items():
+        try:
+            importlib.import_module(module)
+        except ImportError:
+            missing.append(package)
+    if missing:
+        return Finding(
+            "packages", False, f"missing or broken: {', '.join(missing)}", advice=f"pip install {' '.join(missing)}"
+        )
+    return Finding("packages", True, ", ".join(PACKAGES.values()))
+
+
 def _blender() -> Finding:
     from importlib.metadata import version
 
     # Asked without being loaded: the add-on is the only room that imports bpy.
-    if "bpy" in sys.modules:
-        return Finding("Blender", True, f"{sys.modules['bpy'].app.version_string}, with this running inside")
+    inside = sys.modules.get("bpy")
+    if inside is not None:
+        return Finding("Blender", True, f"{inside.app.version_string}, with this running inside")
     if importlib.util.find_spec("bpy") is not None:
         return Finding("Blender", True, f"{version('bpy')}, as the Python module bpy")
     program = shutil.which("blender")
@@ -184,10 +212,10 @@ def _existing(folder: Path) -> Path:
 
 def _cache() -> Finding:
     from ..core.output_files import check_writable
-    from ..core.pose_model import cache_folder
+    from ..core.pose_model import CACHE_ADVICE, cache_folder
 
     folder = cache_folder()
-    check_writable(folder / "written-by-doctor")
+    check_writable(folder / "written-by-doctor", CACHE_ADVICE)
     return Finding("cache", True, str(folder))
 
 

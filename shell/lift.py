@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 from ..core.errors import EXIT_DONE
 from . import places
 from .arguments import add_detection_options, add_lifting_options, add_output
-from .detect import find_people, numbers, open_video
+from .detect import find_people, numbers, open_video, possible_outputs
 from .reporting import Reporter
 
 if TYPE_CHECKING:
     from ..core.camera import Camera
+    from ..core.footage import Footage
     from ..core.tracks import KeypointTrack, PoseTrack
 
 SUMMARY = "lift footage or keypoints to a pose in space"
@@ -34,19 +35,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_detection_options(parser)
 
 
-def read_camera(options: argparse.Namespace) -> Camera | None:
-    """The camera that the options name, or None."""
+def read_camera(options: argparse.Namespace, footage: Footage | None) -> Camera | None:
+    """The camera that the options name, or None. Raises FileFormatError when it never filmed this ``footage``."""
     from ..core.camera import Camera
 
-    return Camera.from_toml(options.camera) if options.camera is not None else None
+    if options.camera is None:
+        return None
+    camera = Camera.from_toml(options.camera)
+    return camera if footage is None else camera.resized(footage.size_px)
 
 
-def check_weights(options: argparse.Namespace) -> Path:
-    """The weights file that the options name. Raises WeightsError when there is none or it is no lifter."""
+def check_lifter(options: argparse.Namespace) -> Path:
+    """The weights file that the options name. Raises KeyliftError when it is no lifter or the device isn't there."""
     from ..core.weights import find_weights, read_header
 
     weights = find_weights(options.weights)
+    # Before torch is loaded: most wrong files are found out by their first bytes.
     read_header(weights)
+    from ..core.lifter.lifting import load_ray_lifter
+
+    load_ray_lifter(weights, options.device)
     return weights
 
 
@@ -66,9 +74,10 @@ def run(options: argparse.Namespace, reporter: Reporter) -> int:
     if from_keypoints:
         places.check_input(options.video, "the keypoints")
     footage = None if from_keypoints else open_video(options)
-    weights = check_weights(options)
-    camera = read_camera(options)
-    places.check_outputs([options.output], [".npz"], [options.video, options.camera, weights])
+    camera = read_camera(options, footage)
+    weights = check_lifter(options)
+    outputs_to_be = [options.output] if footage is None else possible_outputs([options.output], options)
+    places.check_outputs(outputs_to_be, [".npz"], [options.video, options.camera, weights])
     from ..core.track_files import read_keypoints, write_pose
 
     tracks = [read_keypoints(options.video)] if footage is None else find_people(footage, options, reporter)

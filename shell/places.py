@@ -8,8 +8,8 @@ from pathlib import Path
 
 from ..core.errors import FileFormatError, OutputError
 from ..core.output_files import check_writable
+from ..rig_mapping.rig_address import split_rig_address
 
-RIG_ENDINGS = (".blend", ".fbx", ".glb", ".gltf", ".bvh")
 # Endings that count as one when a number goes before them.
 _DOUBLE_ENDINGS = (".keypoints.npz", ".pose.npz")
 
@@ -23,18 +23,9 @@ def check_input(path: Path, what: str) -> None:
 
 
 def rig_file(rig: str) -> Path | None:
-    """The file in ``FILE[:OBJECT]``; None when ``rig`` is no file, such as one that Keylift makes itself.
-
-    A colon may belong to the file: ``C:\\hero.blend`` on Windows.
-    """
-    lowered = rig.lower()
-    if lowered.endswith(RIG_ENDINGS):
-        return Path(rig)
-    for ending in RIG_ENDINGS:
-        cut = lowered.rfind(ending + ":")
-        if cut >= 0:
-            return Path(rig[: cut + len(ending)])
-    return None
+    """The file in ``FILE[:OBJECT]``; None when ``rig`` is no file, such as one that Keylift makes itself."""
+    address = split_rig_address(rig)
+    return None if address is None else address[0]
 
 
 def check_outputs(outputs: Sequence[Path], endings: Sequence[str], inputs: Iterable[Path | None] = ()) -> None:

@@ -44,6 +44,9 @@ class Reporter:
     def __exit__(
         self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._stop_bars()
+
+    def _stop_bars(self) -> None:
         if self._bars is not None:
             self._bars.stop()
             self._bars = None
@@ -67,10 +70,11 @@ class Reporter:
         self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - began
 
     def _bar(self, title: str) -> Show:
-        task = self._bars.add_task(title, total=None)
+        bars = self._bars
+        task = bars.add_task(title, total=None)
 
         def show(done: int, total: int | None) -> None:
-            self._bars.update(task, completed=done, total=total)
+            bars.update(task, completed=done, total=total)
 
         return show
 
@@ -95,6 +99,8 @@ class Reporter:
 
     def result(self, text: str, values: dict[str, Any]) -> None:
         """The outcome: ``text`` for a person, or ``values`` as one line of JSON for a program."""
+        # Bars on the same terminal would be drawn over it.
+        self._stop_bars()
         if self.as_json:
             print(json.dumps(values), flush=True)
         elif not self.quiet:
@@ -135,4 +141,6 @@ def _rich_bars() -> Any:
         MofNCompleteColumn(),
         TimeRemainingColumn(elapsed_when_finished=True),
         console=Console(stderr=True),
+        # Left alone: what is printed to stdout is for whoever reads stdout, terminal or not.
+        redirect_stdout=False,
     )

@@ -72,6 +72,17 @@ def check_blender() -> None:
         ) from problem
 
 
+def _check_footage(video: Path) -> None:
+    """Raise FootageError when ``video`` is no footage. An installed Blender has no PyAV and looks for itself later."""
+    try:
+        from ..core.footage import open_footage
+    except ImportError as problem:
+        if (problem.name or "").partition(".")[0] != "av":
+            raise
+        return
+    open_footage(video)
+
+
 def bake(
     pose: PoseTrack,
     outputs: Sequence[Path],
@@ -96,12 +107,11 @@ def run(options: argparse.Namespace, reporter: Reporter) -> int:
     places.check_input(options.pose, "the pose")
     check_rig(options, reporter)
     places.check_outputs(options.output, SCENE_ENDINGS, [options.pose, options.video, places.rig_file(options.rig)])
-    from ..core.footage import open_footage
     from ..core.track_files import read_pose
 
     pose = read_pose(options.pose)
     if options.video is not None:
-        open_footage(options.video)
+        _check_footage(options.video)
     summary = bake(pose, options.output, options.video, options, reporter)
     outputs = [str(output) for output in options.output]
     reporter.result(

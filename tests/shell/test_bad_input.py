@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import subprocess
 import sys
 import wave
@@ -193,6 +194,72 @@ def test_a_rig_is_looked_at_before_the_footage(inputs: Path, tmp_path: Path) -> 
     assert run.code == 1
     assert "Looking for people" not in run.err
     assert content(tmp_path) == before
+
+
+EVERYBODY = ["--person", "all"]
+NUMBERED = {
+    "the rig": ["capture", "{in}/empty-room.mp4", *EVERYBODY, "--rig", "duet-2.blend", "-o", "duet.blend"],
+    "the footage": ["capture", "walk-1.mp4", *EVERYBODY, "-o", "a.bvh", "--preview", "walk.mp4"],
+    "the camera": ["lift", "{in}/empty-room.mp4", *EVERYBODY, "--camera", "duet-3.npz", "-o", "duet.npz"],
+}
+
+
+@pytest.mark.parametrize("case", NUMBERED)
+def test_no_number_makes_an_output_an_input(case: str, inputs: Path, tmp_path: Path) -> None:
+    pytest.importorskip("bpy")
+    shutil.copy(inputs / "empty-room.mp4", tmp_path / "walk-1.mp4")
+    (tmp_path / "duet-3.npz").write_text("width = 320\nheight = 240\nfx = 300.0\n")
+    if case == "the rig":
+        make = (
+            "import bpy, sys, addon_utils; addon_utils.enable('rigify'); bpy.ops.object.armature_human_metarig_add(); "
+            "bpy.ops.wm.save_as_mainfile(filepath=sys.argv[1])"
+        )
+        subprocess.run([sys.executable, "-c", make, tmp_path / "duet-2.blend"], check=True, capture_output=True)
+    check_told(inputs, tmp_path, NUMBERED[case], ["is an input"])
+
+
+LATE = {
+    "a camera of another shape": (["--camera", "{in}/other-shape.toml"], "480x640"),
+    "a device that is not there": (["--device", "cuda"], "no 'cuda'"),
+}
+
+
+@pytest.mark.parametrize("case", LATE)
+@pytest.mark.parametrize("command", [["lift", "-o", "a.npz"], ["capture", "-o", "a.bvh"]], ids=["lift", "capture"])
+def test_what_lifting_would_refuse_is_told_before_the_footage_is_gone_through(
+    case: str, command: list[str], inputs: Path, tmp_path: Path
+) -> None:
+    import torch
+
+    if command[0] == "capture":
+        pytest.importorskip("bpy")
+    options, told = LATE[case]
+    if "cuda" in options and torch.cuda.is_available():
+        pytest.skip("this machine has the device")
+    # Nobody is in it: looking for people would end with that.
+    check_told(inputs, tmp_path, [command[0], "{in}/empty-room.mp4", *command[1:], *options], [told])
+
+
+def test_a_run_that_fails_leaves_no_folder(inputs: Path, tmp_path: Path) -> None:
+    check_told(inputs, tmp_path, ["detect", "{in}/empty-room.mp4", "-o", "new/dir/a.npz"], ["empty-room.mp4"])
+
+
+def test_a_pose_is_baked_where_only_blender_and_its_numpy_are(inputs: Path, tmp_path: Path) -> None:
+    pytest.importorskip("bpy")
+    lacking = ["av", "torch", "mediapipe", "cv2", "scipy", "rich", "safetensors", "platformdirs"]
+    script = (
+        f"import sys; sys.modules.update(dict.fromkeys({lacking}))\n"
+        "from keylift.__main__ import main; sys.exit(main(sys.argv[1:]))"
+    )
+    arguments = ["retarget", inputs / "good.pose.npz", "-o", "a.bvh", "-o", "b.blend", "--video"]
+    done = subprocess.run(
+        [sys.executable, "-c", script, *arguments, inputs / "empty-room.mp4"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    assert sorted(content(tmp_path)) == ["a.bvh", "b.blend"]
 
 
 def test_without_blender_the_message_says_how_to_get_it(inputs: Path, tmp_path: Path) -> None:

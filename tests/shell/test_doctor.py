@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
+from checkout import ROOT
+from keylift.shell import doctor
 from shell_runs import keylift
 
 NEEDED = {"Keylift", "Python", "Blender", "torch", "footage", "detector", "pose model", "weights", "cache", "disk"}
+NEEDED |= {"packages"}
 
 
 def examined(tmp_path: Path, without: str = "") -> tuple[int, dict[str, dict]]:
@@ -53,7 +58,25 @@ def test_what_is_missing_is_told_with_what_to_do(package: str, finding: str, tmp
     assert code == 1
     assert not found[finding]["fine"]
     assert "install" in found[finding]["advice"]
+    if package == "bpy":
+        assert "keylift[blender]" in found[finding]["advice"]
     assert set(found) == NEEDED
+
+
+@pytest.mark.parametrize("module", doctor.PACKAGES)
+def test_a_missing_package_is_named(module: str, tmp_path: Path) -> None:
+    code, found = examined(tmp_path, without=module)
+    assert code == 1
+    assert not found["packages"]["fine"]
+    # Without numpy others can't be loaded either.
+    assert doctor.PACKAGES[module] in found["packages"]["advice"].removeprefix("pip install ").split()
+    assert set(found) == NEEDED
+
+
+def test_every_declared_package_is_looked_for() -> None:
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]
+    names = {re.split(r"[<>=!~ ]", requirement)[0] for requirement in declared}
+    assert names == {*doctor.PACKAGES.values(), "av", "mediapipe", "torch"}
 
 
 def test_a_cache_that_cant_be_written_is_a_finding(tmp_path: Path) -> None:
@@ -63,3 +86,9 @@ def test_a_cache_that_cant_be_written_is_a_finding(tmp_path: Path) -> None:
     found = {finding["name"]: finding for finding in json.loads(run.out)["findings"]}
     assert run.code == 1
     assert not found["cache"]["fine"]
+    assert "KEYLIFT_CACHE" in found["cache"]["found"] and "-o" not in found["cache"]["found"].split()
+
+
+def test_looking_at_the_cache_does_not_make_it(tmp_path: Path) -> None:
+    keylift("doctor", cwd=tmp_path, env={"KEYLIFT_CACHE": str(tmp_path / "not" / "yet")})
+    assert list(tmp_path.iterdir()) == []

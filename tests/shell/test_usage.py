@@ -14,10 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keylift.__main__ import main
+from keylift.core.detection import MAX_PEOPLE
 from keylift.core.errors import OutputError
 from keylift.shell import places
 from keylift.shell.arguments import FrameRange, frame_range, frames_per_second, person
-from keylift.shell.command_line import COMMANDS, make_parser
+from keylift.shell.command_line import COMMANDS, STOPPED, make_parser
+from keylift.shell.detect import possible_outputs
 from shell_runs import command, keylift
 
 
@@ -125,6 +127,7 @@ def test_numbers_go_before_the_ending(path: str, number: int | None, wanted: str
         ("C:\\rigs\\hero.blend:Left.Arm", "C:\\rigs\\hero.blend"),
         ("C:\\rigs\\HERO.FBX", "C:\\rigs\\HERO.FBX"),
         ("old.blend/new.glb", "old.blend/new.glb"),
+        ("hero.blend:walk.bvh", "hero.blend"),
     ],
 )
 def test_the_file_of_a_rig(rig: str, wanted: str | None) -> None:
@@ -143,6 +146,21 @@ def test_an_output_that_is_an_input_is_refused_by_whatever_name(tmp_path: Path) 
     assert video.read_bytes() == b"precious"
 
 
+def test_with_everybody_wanted_each_name_that_may_be_written_is_looked_at(tmp_path: Path) -> None:
+    options = make_parser().parse_args(["capture", "x.mp4", "-o", "duet.blend", "--person", "all"])
+    rig = tmp_path / f"duet-{MAX_PEOPLE}.blend"
+    rig.write_bytes(b"precious")
+    with pytest.raises(OutputError, match="is an input"):
+        places.check_outputs(possible_outputs([tmp_path / "duet.blend"], options), [".blend"], [rig])
+    options.person = "largest"
+    places.check_outputs(possible_outputs([tmp_path / "duet.blend"], options), [".blend"], [rig])
+
+
+def test_how_many_people_are_followed_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["capture", "--help"]) == 0
+    assert f"at most {MAX_PEOPLE} people" in " ".join(capsys.readouterr().out.split())
+
+
 def test_two_outputs_of_one_name_are_refused(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="twice"):
         places.check_outputs([tmp_path / "a.blend", tmp_path / "." / "a.blend"], [".blend"])
@@ -151,7 +169,7 @@ def test_two_outputs_of_one_name_are_refused(tmp_path: Path) -> None:
 def test_checking_an_output_leaves_nothing_behind_and_what_was_there_alone(tmp_path: Path) -> None:
     there = tmp_path / "a.blend"
     there.write_bytes(b"the last take")
-    places.check_outputs([there, tmp_path / "b.blend"], [".blend"])
+    places.check_outputs([there, tmp_path / "b.blend", tmp_path / "new" / "dir" / "c.blend"], [".blend"])
     assert [path.name for path in tmp_path.iterdir()] == ["a.blend"]
     assert there.read_bytes() == b"the last take"
 
@@ -241,6 +259,57 @@ def test_a_terminal_gets_bars_with_the_time_left(tmp_path: Path) -> None:
     assert b"Looking" in shown
     assert b"/20" in shown
     assert b"0:00:0" in shown
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no pseudo-terminals that Python can open")
+@pytest.mark.parametrize("as_json", [True, False], ids=["JSON", "text"])
+def test_results_go_to_stdout_while_bars_are_on_the_terminal(as_json: bool) -> None:
+    import pty
+
+    script = (
+        "import sys; from keylift.shell.reporting import Reporter\n"
+        "with Reporter(as_json=len(sys.argv) > 1) as reporter:\n"
+        "    with reporter.stage('detect', 'Looking') as progress: progress(1, 2)\n"
+        "    print('a line of its own')\n"
+        "    reporter.result('42 frames', {'frames': 42})"
+    )
+    ours, theirs = pty.openpty()
+    done = subprocess.run(
+        [sys.executable, "-c", script, *(["json"] if as_json else [])],
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+        text=True,
+        env={**os.environ, "TERM": "xterm"},
+    )
+    os.close(theirs)
+    shown = os.read(ours, 65536)
+    os.close(ours)
+    assert done.stdout.splitlines() == ["a line of its own", '{"frames": 42}' if as_json else "42 frames"]
+    assert b"Looking" in shown and b"42" not in shown
+
+
+def test_names_that_the_code_page_lacks_are_shown_as_well_as_they_can_be(tmp_path: Path) -> None:
+    environment = {**os.environ, "PYTHONIOENCODING": "cp1252", "PYTHONUTF8": "0"}
+    said = (
+        "import sys; from keylift.shell import doctor, main\n"
+        "def run(options, reporter):\n"
+        "    reporter.note('\u0442'); reporter.result('\u0442\u0435\u0441\u0442.bvh', {}); return 0\n"
+        "doctor.run = run; sys.exit(main(['doctor']))"
+    )
+    done = subprocess.run([sys.executable, "-c", said], capture_output=True, text=True, env=environment)
+    assert (done.returncode, done.stdout.strip()) == (0, r"\u0442\u0435\u0441\u0442.bvh"), done.stderr
+    assert done.stderr.strip() == r"\u0442"
+
+
+def test_ctrl_c_while_the_first_modules_load_has_its_words_too() -> None:
+    pressed = (
+        "import sys; from keylift import shell\n"
+        "def main(argv): raise KeyboardInterrupt\n"
+        "shell.main = main; from keylift.__main__ import main as door; sys.exit(door([]))"
+    )
+    done = subprocess.run([sys.executable, "-c", pressed], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (130, "")
+    assert done.stderr.strip() == f"keylift: {STOPPED}"
 
 
 def test_without_a_terminal_progress_is_lines_and_quiet_is_quiet() -> None:
