@@ -60,8 +60,12 @@ def _check_rig(options: argparse.Namespace) -> None:
 
 def check_blender() -> None:
     """Raise BlenderMissingError when bpy can't be imported."""
+    from ..addon.blender_chatter import unheard
+
     try:
-        from ..addon import takes  # noqa: F401  (whether it loads is the question)
+        # Blender 5.2 has something to say on stdout as soon as it is imported.
+        with unheard():
+            from ..addon import takes  # noqa: F401  (whether it loads is the question)
     except ImportError as problem:
         if problem.name not in (None, "bpy", "_bpy", "mathutils"):
             raise

