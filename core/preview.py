@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy.ndimage import gaussian_filter1d
 
 from .errors import FileFormatError
 from .output_files import written_whole
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from .footage import Footage
 
 HEIGHT_PX = 720
+# The view follows the figure with this much of a delay, and ahead of it as much.
+GLIDE_S = 0.7
+_NEAREST_DRAWN_M = 0.3
 # Left, right and middle of the body; told apart by colour-blind eyes too (Okabe and Ito). RGB.
 _LEFT, _RIGHT, _MIDDLE = (0, 114, 178), (213, 94, 0), (90, 90, 90)
 _PAPER, _GRID, _PATH, _INK = (247, 246, 243), (214, 211, 205), (150, 146, 138), (60, 60, 60)
@@ -48,7 +52,7 @@ def _paler(colour: tuple[int, int, int], share: float) -> tuple[int, int, int]:
 
 
 class FigureView:
-    """The figure on its floor, seen from where the whole of its path is in view.
+    """The figure on its floor, seen by a camera that glides along with it.
 
     The view stands three quarters to the side of the footage's camera, since what the footage can't show is depth.
     """
@@ -57,8 +61,12 @@ class FigureView:
         self.size_px = size_px
         self.positions_m = pose.positions_world_m()
         self.contact, self.confidence = pose.contact, pose.confidence
-        low, high = self.positions_m.min(axis=(0, 1)), self.positions_m.max(axis=(0, 1))
-        self.centre_m = np.array([*(low + high)[:2] / 2, max(high[2], 1.0) * 0.48])
+        self.here = self.confidence.max(axis=1) > 0
+        points_m = self.positions_m[self.here] if self.here.any() else self.positions_m
+        low, high = points_m.min(axis=(0, 1)), points_m.max(axis=(0, 1))
+        # Slowly enough that a step is seen as a step over the floor.
+        self.centre_m = gaussian_filter1d(self.positions_m[:, 0], GLIDE_S * pose.fps, axis=0, mode="nearest")
+        self.centre_m[:, 2] = max(high[2], 1.0) * 0.48
         # The camera of the footage looks along +y.
         turn = np.radians(turn_deg)
         ahead = normalised(np.array([-np.sin(turn), np.cos(turn), -0.22]))
@@ -67,14 +75,14 @@ class FigureView:
         width, height = size_px
         # Far enough for every point of the clip to be in the picture, whatever its depth.
         self.focal_px = 1.6 * min(width, height)
-        seen = (self.positions_m - self.centre_m) @ self.axes.T
+        seen = (points_m - (self.centre_m[self.here] if self.here.any() else self.centre_m)[:, None]) @ self.axes.T
         reach = np.abs(seen[..., :2]) * self.focal_px / (np.array([width, height]) / 2 * 0.9)
         self.distance_m = float(max(3.0, (reach.max(axis=-1) - seen[..., 2]).max()))
         self.floor = self._floor_lines(low, high)
 
-    def project(self, points_m: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(..., 3) world metres -> (..., 2) pixels and (...) depth."""
-        seen = (points_m - self.centre_m) @ self.axes.T
+    def project(self, points_m: np.ndarray, frame: int) -> tuple[np.ndarray, np.ndarray]:
+        """(..., 3) world metres -> (..., 2) pixels and (...) depth, as the view is in one frame."""
+        seen = (points_m - self.centre_m[frame]) @ self.axes.T
         depth = np.maximum(seen[..., 2] + self.distance_m, 0.1)
         return seen[..., :2] * self.focal_px / depth[..., None] + np.array(self.size_px) / 2, depth
 
@@ -83,14 +91,12 @@ class FigureView:
         first, last = np.floor(low[:2] - 1.0), np.ceil(high[:2] + 1.0)
         # A floor for a walk across a hall needs no finer grid than can be seen.
         step = max(0.5, float((last - first).max()) / 24)
-        lines = []
-        for axis in (0, 1):
-            for at in np.arange(first[axis], last[axis] + 1e-6, step):
-                ends = np.zeros((2, 3))
-                ends[:, axis] = at
-                ends[:, 1 - axis] = first[1 - axis], last[1 - axis]
-                lines.append(ends)
-        return lines
+        # In pieces, so that what is behind the view can be left out.
+        x, y = (np.arange(first[axis], last[axis] + step, step) for axis in (0, 1))
+        corners = np.stack([*np.meshgrid(x, y, indexing="ij"), np.zeros((len(x), len(y)))], axis=-1)
+        along_x = np.stack([corners[:-1], corners[1:]], axis=2).reshape(-1, 2, 3)
+        along_y = np.stack([corners[:, :-1], corners[:, 1:]], axis=2).reshape(-1, 2, 3)
+        return [*along_x, *along_y]
 
     def draw(self, frame: int) -> np.ndarray:
         """(H, W, 3) uint8 RGB picture of one frame."""
@@ -100,21 +106,28 @@ class FigureView:
         picture = np.full((height, width, 3), _PAPER, np.uint8)
 
         def line(ends_m: np.ndarray, colour: tuple[int, int, int], thickness: int) -> None:
-            (a, b), _ = self.project(ends_m)
+            (a, b), depth = self.project(ends_m, frame)
+            if depth.min() < _NEAREST_DRAWN_M:
+                return
             reach = 1 << 14
             a, b = np.clip(a, -reach, reach), np.clip(b, -reach, reach)
             cv2.line(picture, _fixed(a), _fixed(b), colour, thickness, cv2.LINE_AA, 4)
 
         for ends in self.floor:
             line(ends, _GRID, 1)
-        path = self.positions_m[: frame + 1, 0].copy()
+        path = self.positions_m[: frame + 1, 0][self.here[: frame + 1]]
         path[:, 2] = 0
-        trail, _ = self.project(path)
-        cv2.polylines(picture, [np.int32(np.round(trail * 16))], False, _PATH, 2, cv2.LINE_AA, 4)
+        trail, depth = self.project(path, frame)
+        behind = np.flatnonzero(depth < _NEAREST_DRAWN_M)
+        trail = trail[behind[-1] + 1 :] if len(behind) else trail
+        if len(trail) > 1:
+            cv2.polylines(picture, [np.round(trail * 16).astype(np.int32)], False, _PATH, 2, cv2.LINE_AA, 4)
+        if not self.here[frame]:
+            return picture
         self._draw_footprints(picture, frame)
 
         points = self.positions_m[frame]
-        at_px, depth = self.project(points)
+        at_px, depth = self.project(points, frame)
         # What is nearer covers what is further.
         parts = sorted([*_LIMBS, _TORSO], key=lambda part: -float(depth[list(part)].mean()))
         for part in parts:
@@ -153,7 +166,7 @@ class FigureView:
             if self.contact[frame, [heel, toe]].max() > 0.5:
                 ends = self.positions_m[frame, LANDMARKS_41.indices(f"{side}_heel", f"{side}_toe_tip")].copy()
                 ends[:, 2] = 0
-                (a, b), depth = self.project(ends)
+                (a, b), depth = self.project(ends, frame)
                 pale = _paler(colour, 0.55)
                 thickness = max(2, round(0.12 * self.focal_px / depth.mean()))
                 cv2.line(picture, _fixed(a), _fixed(b), pale, thickness, cv2.LINE_AA, 4)
@@ -256,7 +269,8 @@ def render_preview(
         stream.codec_context.time_base = Fraction(1, _TIMES_90K)
         for done, (frame, shot) in enumerate(shots, start=1):
             figure = view.draw(frame)
-            _label(figure, f"{pose.time_s[frame]:.2f} s   frame {int(pose.frame_index[frame])}")
+            gone = "" if view.here[frame] else "   not seen"
+            _label(figure, f"{pose.time_s[frame]:.2f} s   frame {int(pose.frame_index[frame])}{gone}")
             picture = av.VideoFrame.from_ndarray(figure if shot is None else np.hstack([shot, figure]), format="rgb24")
             picture.pts = round((pose.time_s[frame] - pose.time_s[0]) * _TIMES_90K)
             picture.time_base = Fraction(1, _TIMES_90K)

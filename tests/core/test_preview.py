@@ -28,16 +28,27 @@ def test_the_figure_is_upright_and_not_mirrored(tracks):
     picture = view.draw(10)
     # Who faces the camera has the left side on the picture's right.
     assert _middle_of(picture, _LEFT)[0] > _middle_of(picture, _RIGHT)[0] + 5
-    at_px, _ = view.project(view.positions_m[10])
+    at_px, _ = view.project(view.positions_m[10], 10)
     assert at_px[LANDMARKS_41.index("head_top"), 1] < at_px[LANDMARKS_41.index("l_heel"), 1] - 100
 
 
-def test_the_whole_path_stays_in_the_picture(tracks):
-    pose, _ = tracks
+def test_the_figure_stays_in_the_picture_and_fills_it_however_far_it_walks():
+    pose, _ = filmed(walk(300), Camera.guessed((640, 480)), camera_from_world())
     for turn in (0, 40, 90):
         view = FigureView(pose, (480, 360), turn_deg=turn)
-        at_px, depth = view.project(view.positions_m)
-        assert (at_px >= 0).all() and (at_px < [480, 360]).all() and (depth > 0.5).all()
+        for frame in range(0, 300, 20):
+            at_px, depth = view.project(view.positions_m[frame], frame)
+            assert (at_px >= 0).all() and (at_px < [480, 360]).all() and (depth > 0.5).all()
+            assert at_px[:, 1].max() - at_px[:, 1].min() > 150
+
+
+def test_who_is_not_seen_is_not_drawn(tracks):
+    pose, _ = tracks
+    confidence = pose.confidence.copy()
+    confidence[:5] = 0
+    view = FigureView(replace(pose, confidence=confidence), (480, 480))
+    gone, there = (np.abs(view.draw(frame).astype(int) - _LEFT).sum(axis=-1).min() for frame in (2, 8))
+    assert gone > 100 > there
 
 
 def test_a_preview_without_footage_has_every_frame_at_its_time(tracks, tmp_path):
