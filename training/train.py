@@ -32,6 +32,7 @@ from .evaluation import evaluate_on_views
 from .motion_data import CONTACT_POINTS, MotionSet, read_motion
 from .views import LIFTER_FPS, ViewBatch, ViewMaker
 
+RUN_ADVICE = "Choose another folder with --run."
 CHECKPOINT_NAME = "checkpoint.safetensors"
 _BONE_CHILDREN = [joint for joint, parent in enumerate(LANDMARKS_41.parents) if parent >= 0]
 _BONE_PARENTS = [LANDMARKS_41.parents[joint] for joint in _BONE_CHILDREN]
@@ -92,7 +93,7 @@ def _save_checkpoint(
     for index, state in optimiser.state_dict()["state"].items():
         tensors.update({f"optimiser.{index}.{name}": value for name, value in state.items()})
     tensors["torch_random"] = torch.get_rng_state()
-    with written_whole(path) as beside:
+    with written_whole(path, RUN_ADVICE) as beside:
         save_file(
             {name: value.contiguous() for name, value in tensors.items()},
             str(beside),
@@ -215,7 +216,7 @@ def train(
             entry = {"step": step, "seconds": time.monotonic() - started, "loss": float(np.mean(losses)), **scores}
             log.append({key: float(value) for key, value in entry.items()})
             losses = []
-            with written_whole(run_folder / "log.json") as beside:
+            with written_whole(run_folder / "log.json", RUN_ADVICE) as beside:
                 beside.write_text(json.dumps(log, indent=1), encoding="utf-8")
         if step % config.loop.checkpoint_every == 0 or last:
             _save_checkpoint(checkpoint, config, step, lifter, optimiser, log)
@@ -226,7 +227,7 @@ def train(
     header = _header(config, lifter, data, facts)
     header["metrics"] = {"mocap-test, synthetic views with detector noise": held_out}
     weights = run_folder / f"{config.name}.safetensors"
-    write_weights(weights, lifter.state_dict(), header)
+    write_weights(weights, lifter.state_dict(), header, RUN_ADVICE)
     return weights
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import WeightsError
-from ..output_files import written_whole
+from ..output_files import ELSEWHERE, written_whole
 from ..track_files import sha256_of
 from ..tracks import Source
 
@@ -79,13 +79,18 @@ def read_header(path: Path) -> dict[str, Any]:
         raise WeightsError(f"'{path}' is not a weights file, or it is damaged: {problem}") from problem
 
 
-def write_weights(path: Path, tensors: Mapping[str, torch.Tensor], header: Mapping[str, Any]) -> None:
-    """Write a lifter's parameters and what must be known of them, whole or not at all."""
+def write_weights(
+    path: Path, tensors: Mapping[str, torch.Tensor], header: Mapping[str, Any], advice: str = ELSEWHERE
+) -> None:
+    """Write a lifter's parameters and what must be known of them, whole or not at all.
+
+    advice: what to do when ``path`` can't be written
+    """
     from safetensors.torch import save_file
 
     metadata = {"format": FORMAT, "format_version": str(FORMAT_VERSION)}
     metadata.update({key: json.dumps(value, sort_keys=True) for key, value in header.items()})
-    with written_whole(path) as beside:
+    with written_whole(path, advice) as beside:
         save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, str(beside), metadata)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from keylift.core.errors import Cancelled, FileFormatError, WeightsError
+from keylift.core.errors import Cancelled, FileFormatError, OutputError, WeightsError
 from keylift.core.lifter.lifting import load_ray_lifter
 from keylift.core.skeletons import LANDMARKS_41
 from keylift.core.weights import find_weights, list_weights, read_header, read_tensors
@@ -124,6 +124,12 @@ def test_a_run_is_not_resumed_with_another_configuration(folder, tmp_path):
     other = dataclasses.replace(config, loop=dataclasses.replace(config.loop, learning_rate=1e-4))
     with pytest.raises(FileFormatError, match="another configuration"):
         train(other, folder, tmp_path / "run", device="cpu", resume=True)
+
+
+def test_a_run_folder_that_cannot_be_written_is_explained(folder, tmp_path):
+    (tmp_path / "run" / "checkpoint.safetensors").mkdir(parents=True)
+    with pytest.raises(OutputError, match="--run"):
+        train(read_config(folder / "tiny.toml"), folder, tmp_path / "run", device="cpu")
 
 
 def test_training_lowers_the_error(folder, tmp_path):
