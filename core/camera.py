@@ -1,14 +1,20 @@
-"""The pinhole camera with OpenCV's lens distortion, and the file that describes one."""
+"""The pinhole camera with OpenCV's lens distortion and the file that describes one; and the camera of the paper.
+
+The functions on screen-normalised coordinates are those of "3D human pose estimation in video with temporal
+convolutions and semi-supervised training", as its data files need them. They take NumPy arrays and torch tensors alike.
+"""
 
 from __future__ import annotations
 
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from .errors import FileFormatError
+from .rotations import inverse, rotate
 
 # A phone's main lens sees about 65 degrees along the longer side of the picture; most footage is filmed near that.
 DEFAULT_FIELD_OF_VIEW_DEG = 60.0
@@ -125,3 +131,64 @@ class Camera:
         for _ in range(30):
             xy = xy - (self._distorted(xy) - distorted)
         return xy
+
+
+def normalise_screen(xy_px: np.ndarray, size_px: tuple[int, int]) -> np.ndarray:
+    """(..., 2) pixels -> x in [-1, 1] and y scaled like x, both from the middle of the picture.
+
+    Further values of the last axis (a score) are passed on as they are.
+    """
+    width, height = size_px
+    result = np.array(xy_px, dtype=float)
+    result[..., :2] = xy_px[..., :2] / width * 2 - np.array([1, height / width])
+    return result
+
+
+def screen_intrinsics(
+    size_px: tuple[int, int],
+    focal_px: tuple[float, float],
+    centre_px: tuple[float, float],
+    radial: tuple[float, float, float] = (0.0, 0.0, 0.0),
+    tangential: tuple[float, float] = (0.0, 0.0),
+) -> np.ndarray:
+    """(9,) fx, fy, cx, cy, k1, k2, k3, p1, p2 in screen-normalised units."""
+    focal = np.array(focal_px) / size_px[0] * 2
+    return np.concatenate([focal, normalise_screen(np.array(centre_px, float), size_px), radial, tangential])
+
+
+def _on_plane(points: Any, intrinsics9: Any) -> tuple[Any, Any]:
+    """x/z, y/z held within [-1, 1], and the intrinsics with axes put in where ``points`` has more."""
+    extra = points.ndim - intrinsics9.ndim
+    if intrinsics9.ndim > 1:
+        intrinsics9 = intrinsics9.reshape((*intrinsics9.shape[:-1], *[1] * extra, intrinsics9.shape[-1]))
+    return (points[..., :2] / points[..., 2:]).clip(-1, 1), intrinsics9
+
+
+def project_screen(points: Any, intrinsics9: Any) -> Any:
+    """(..., 3) metres in camera space -> (..., 2) screen-normalised, with the paper's lens distortion.
+
+    intrinsics9: (9,), or (B, 9) for points (B, ..., 3). The distortion is not OpenCV's: its tangential part has no
+    factor 2 and its coefficients stand the other way round. Points far off the axis are held at 45 degrees.
+    """
+    xy, lens = _on_plane(points, intrinsics9)
+    focal, centre, k, p = lens[..., 0:2], lens[..., 2:4], lens[..., 4:7], lens[..., 7:9]
+    r2 = (xy * xy).sum(-1)[..., None]
+    radial = 1 + k[..., 0:1] * r2 + k[..., 1:2] * r2 * r2 + k[..., 2:3] * r2 * r2 * r2
+    tangential = (p * xy).sum(-1)[..., None]
+    return focal * (xy * (radial + tangential) + p * r2) + centre
+
+
+def project_screen_linear(points: Any, intrinsics9: Any) -> Any:
+    """``project_screen`` without lens distortion."""
+    xy, lens = _on_plane(points, intrinsics9)
+    return lens[..., 0:2] * xy + lens[..., 2:4]
+
+
+def world_to_camera(points: np.ndarray, orientation_wxyz: np.ndarray, translation: np.ndarray) -> np.ndarray:
+    """(..., 3) points in world space -> camera space; the translation is where the camera is."""
+    return rotate(inverse(np.asarray(orientation_wxyz)), points - translation)
+
+
+def camera_to_world(points: np.ndarray, orientation_wxyz: np.ndarray, translation: np.ndarray) -> np.ndarray:
+    """(..., 3) points in camera space -> world space; undoes ``world_to_camera``."""
+    return rotate(np.asarray(orientation_wxyz), points) + translation

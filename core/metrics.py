@@ -44,3 +44,10 @@ def n_mpjpe(predicted: np.ndarray, truth: np.ndarray) -> float:
 def velocity_error(predicted: np.ndarray, truth: np.ndarray) -> float:
     """Mean length of the difference between first differences, per frame."""
     return mpjpe(np.diff(predicted, axis=0), np.diff(truth, axis=0))
+
+
+def weighted_mpjpe(predicted: np.ndarray, truth: np.ndarray, weights: np.ndarray) -> float:
+    """Mean of ``weights`` times the distance between joints; weights (F,), (F, 1) or (F, J), not normalised."""
+    distance = np.linalg.norm(predicted - truth, axis=-1)
+    weights = np.asarray(weights)
+    return float((distance * (weights[:, None] if weights.ndim == 1 else weights)).mean())

@@ -104,12 +104,71 @@ LIFTER_21_NAMES = tuple(
     r_knee l_ankle r_ankle l_heel r_heel l_big_toe r_big_toe""".split()
 )
 
-# Keypoint layouts that a KeypointTrack may have, by name.
+
+def _tree(text: str) -> Skeleton:
+    """A skeleton from ``joint:parent`` in order, ``-`` = no parent; sides are told by left_ and right_."""
+    rows = [entry.split(":") for entry in text.split()]
+    names = tuple(name for name, _ in rows)
+    parents = tuple(-1 if parent == "-" else names.index(parent) for _, parent in rows)
+    return Skeleton(names, parents, pairs_by_prefix(names, "left_", "right_"))
+
+
+# Human3.6M's joints as the literature uses them. Its "foot" is the ankle, and its "neck" lies near the nose.
+H36M_17 = _tree(
+    """
+    pelvis:- right_hip:pelvis right_knee:right_hip right_ankle:right_knee
+    left_hip:pelvis left_knee:left_hip left_ankle:left_knee
+    spine:pelvis thorax:spine neck_nose:thorax head_top:neck_nose
+    left_shoulder:thorax left_elbow:left_shoulder left_wrist:left_elbow
+    right_shoulder:thorax right_elbow:right_shoulder right_wrist:right_elbow
+    """
+)
+
+HUMANEVA_15 = _tree(
+    """
+    pelvis:- thorax:pelvis left_shoulder:thorax left_elbow:left_shoulder left_wrist:left_elbow
+    right_shoulder:thorax right_elbow:right_shoulder right_wrist:right_elbow
+    left_hip:pelvis left_knee:left_hip left_ankle:left_knee
+    right_hip:pelvis right_knee:right_hip right_ankle:right_knee head:thorax
+    """
+)
+
+MPII_16_NAMES = tuple(
+    """right_ankle right_knee right_hip left_hip left_knee left_ankle pelvis thorax upper_neck head_top right_wrist
+    right_elbow right_shoulder left_shoulder left_elbow left_wrist""".split()
+)
+
+# Keypoint layouts that a KeypointTrack or a lifter's input may have, by name.
 KEYPOINT_LAYOUTS: dict[str, tuple[str, ...]] = {
     "mediapipe33": MEDIAPIPE_33_NAMES,
     "coco17": COCO_17_NAMES,
     "lifter21": LIFTER_21_NAMES,
+    "h36m17": H36M_17.names,
+    "humaneva15": HUMANEVA_15.names,
+    "mpii16": MPII_16_NAMES,
 }
+
+# Skeletons that a lifter may give, by name.
+SKELETONS: dict[str, Skeleton] = {"landmarks41": LANDMARKS_41, "h36m17": H36M_17, "humaneva15": HUMANEVA_15}
+
+
+def mirrored_layout(names: tuple[str, ...]) -> np.ndarray:
+    """(K,) which point takes each one's place when left and right are exchanged."""
+    order = np.arange(len(names))
+    for left, right in (*pairs_by_prefix(names, "l_", "r_"), *pairs_by_prefix(names, "left_", "right_")):
+        order[left], order[right] = right, left
+    return order
+
+
+def _plain(name: str) -> str:
+    return name.replace("left_", "l_", 1).replace("right_", "r_", 1)
+
+
+def joints_in_both(names: tuple[str, ...], others: tuple[str, ...]) -> list[tuple[int, int]]:
+    """Index pairs (in ``names``, in ``others``) of the joints that both have, whether sides are l_ or left_."""
+    place = {_plain(name): index for index, name in enumerate(others)}
+    return [(index, place[_plain(name)]) for index, name in enumerate(names) if _plain(name) in place]
+
 
 # Lines to draw between MediaPipe's points, head to foot.
 MEDIAPIPE_33_LINES = tuple(

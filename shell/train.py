@@ -34,7 +34,12 @@ def run(options: argparse.Namespace, reporter: Reporter) -> int:
 
     with reporter.stage("train", f"Training from {options.config.name}") as progress:
         weights = train_from_config(
-            options.config, run_folder=options.run, resume=options.resume, device=options.device, progress=progress
+            options.config,
+            run_folder=options.run,
+            resume=options.resume,
+            device=options.device,
+            progress=progress,
+            tell=reporter.note,
         )
     reporter.result(f"{weights}: trained", {"outputs": [str(weights)], "seconds": reporter.seconds})
     return EXIT_DONE

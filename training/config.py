@@ -1,97 +1,65 @@
-"""A training run as values: read from TOML, saved with the weights. An unknown key is an error."""
+"""A training run as values: read from TOML, saved with the weights. An unknown key is an error.
+
+``method`` says which kind of run it is: ``views`` (windows of rays seen by synthetic cameras, the default lifter's) or
+``sequences`` (the paper's).
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import tomllib
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
+import types
+import typing
 from pathlib import Path
 from typing import Any, TypeVar
 
 from ..core.errors import FileFormatError
-from .detector_noise import NoiseSettings
-from .views import ViewSettings
+from .sequences.config import FilmedData, MocapData, SequenceConfig
+from .views.config import ViewConfig
 
 Settings = TypeVar("Settings")
 
-
-@dataclass(frozen=True)
-class DataSettings:
-    """Motion files (relative to the configuration file) and the sources of clips to leave out of training."""
-
-    train: str
-    valid: str
-    test: str
-    leave_out_sources: tuple[str, ...] = ()
-    licence: str = ""
-    acknowledgement: str = ""
+METHODS = {"views": ViewConfig, "sequences": SequenceConfig}
+MAX_CONFIG_BYTES = 1 << 20
 
 
-@dataclass(frozen=True)
-class NetworkSettings:
-    """Sizes of the lifter; the receptive field is the product of the widths, in frames at 30 a second."""
-
-    widths: tuple[int, ...] = (3, 3, 3)
-    channels: int = 512
-    dropout: float = 0.1
-    causal: bool = False
-
-
-@dataclass(frozen=True)
-class LoopSettings:
-    """AdamW with a warm-up and a cosine down to nothing."""
-
-    steps: int = 20_000
-    batch: int = 512
-    learning_rate: float = 1e-3
-    warm_up_steps: int = 300
-    weight_decay: float = 0.01
-    bone_weight: float = 0.5
-    uncertainty_weight: float = 0.02
-    contact_weight: float = 0.02
-    checkpoint_every: int = 250
-    validate_every: int = 1000
-    validation_windows: int = 4096
-    test_windows: int = 16384
-    seed: int = 1
-
-
-@dataclass(frozen=True)
-class TrainingConfig:
-    """Everything that a run depends on besides its data."""
-
-    name: str
-    data: DataSettings
-    network: NetworkSettings = field(default_factory=NetworkSettings)
-    loop: LoopSettings = field(default_factory=LoopSettings)
-    views: ViewSettings = field(default_factory=ViewSettings)
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values, for the header of the weights."""
-        return asdict(self)
-
-
-def _fits(value: Any, declared: str) -> bool:
-    """True when a value from TOML is of the type that a field declares, as text: int, float, bool, str or a tuple."""
-    if declared.startswith("tuple["):
-        item = declared.removeprefix("tuple[").split(",")[0]
-        return isinstance(value, list) and all(_fits(part, item) for part in value)
-    if declared == "float":
+def _fits(value: Any, declared: Any) -> bool:
+    """True when a value from TOML is of the type that a field declares: int, float, bool, str or a tuple of these."""
+    if typing.get_origin(declared) is tuple:
+        items = [item for item in typing.get_args(declared) if item is not ...]
+        counted = ... not in typing.get_args(declared)
+        fitting = isinstance(value, list) and all(_fits(part, items[0]) for part in value)
+        return fitting and (not counted or len(value) == len(items))
+    if declared is float:
         return isinstance(value, int | float) and not isinstance(value, bool)
-    return type(value).__name__ == declared
+    return type(value) is declared
 
 
-def _from_table(kind: type[Settings], table: dict[str, Any], where: str) -> Settings:
-    known = {item.name: item for item in fields(kind)}  # type: ignore[arg-type]
-    if unknown := sorted(set(table) - set(known)):
-        raise FileFormatError(f"Unknown key in [{where}]: {', '.join(unknown)}. Known: {', '.join(known)}.")
-    nested = {"data": DataSettings, "network": NetworkSettings, "loop": LoopSettings, "views": ViewSettings}
-    nested["noise"] = NoiseSettings
+def _kind_of_table(declared: Any, table: dict[str, Any]) -> Any:
+    """The settings that a table holds, where a field may hold one of several."""
+    if dataclasses.is_dataclass(declared):
+        return declared
+    return MocapData if table.get("kind") == "mocap" else FilmedData
+
+
+def settings_from_table(kind: type[Settings], table: dict[str, Any], where: str = "") -> Settings:
+    """A settings dataclass from a TOML table. Raises FileFormatError that names the key that is not understood."""
+    declared_types = typing.get_type_hints(kind)
+    if unknown := sorted(set(table) - set(declared_types)):
+        place = f"[{where}]" if where else "the top of the file"
+        raise FileFormatError(f"Unknown key in {place}: {', '.join(unknown)}. Known: {', '.join(declared_types)}.")
     values: dict[str, Any] = {}
     for key, value in table.items():
-        if isinstance(value, dict) and is_dataclass(nested.get(key)):
-            values[key] = _from_table(nested[key], value, f"{where}.{key}" if where else key)
-        elif not _fits(value, str(known[key].type)):
-            raise FileFormatError(f"{key} in [{where or 'top of the file'}] must be {known[key].type}, not {value!r}.")
+        below = f"{where}.{key}" if where else key
+        declared = declared_types[key]
+        is_table = dataclasses.is_dataclass(declared) or isinstance(declared, types.UnionType)
+        if is_table and isinstance(value, dict):
+            values[key] = settings_from_table(_kind_of_table(declared, value), value, below)
+        elif is_table or not _fits(value, declared):
+            wanted = "a table" if is_table else getattr(declared, "__name__", str(declared))
+            if typing.get_origin(declared) is tuple:
+                wanted = str(declared)
+            raise FileFormatError(f"{key} in [{where or 'top of the file'}] must be {wanted}, not {value!r}.")
         else:
             values[key] = tuple(value) if isinstance(value, list) else value
     try:
@@ -100,12 +68,17 @@ def _from_table(kind: type[Settings], table: dict[str, Any], where: str) -> Sett
         raise FileFormatError(f"[{where or 'top of the file'}] is incomplete: {problem}") from problem
 
 
-def read_config(path: Path) -> TrainingConfig:
+def read_config(path: Path) -> ViewConfig | SequenceConfig:
     """Read a training configuration. Raises FileFormatError for anything that is not understood."""
     try:
+        if path.stat().st_size > MAX_CONFIG_BYTES:
+            raise FileFormatError(f"'{path}' is far too large for a training configuration.")
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise FileFormatError(f"There is no training configuration '{path}'. Check the path.") from None
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as problem:
         raise FileFormatError(f"The training configuration '{path}' can't be read: {problem}") from problem
-    return _from_table(TrainingConfig, table, "")
+    method = table.get("method", "views")
+    if method not in METHODS:
+        raise FileFormatError(f"method must be one of {', '.join(METHODS)}, not {method!r}.")
+    return settings_from_table(METHODS[method], table)

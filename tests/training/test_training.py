@@ -11,10 +11,12 @@ from keylift.core.errors import Cancelled, FileFormatError, OutputError, Weights
 from keylift.core.lifter.lifting import load_ray_lifter
 from keylift.core.skeletons import LANDMARKS_41
 from keylift.core.weights import find_weights, list_weights, read_header, read_tensors
-from keylift.training.config import TrainingConfig, read_config
+from keylift.training.config import read_config
 from keylift.training.motion_data import read_motion
-from keylift.training.train import learning_rate, train, train_from_config
-from keylift.training.views import ViewMaker, ViewSettings
+from keylift.training.train import train_from_config, train_on_views
+from keylift.training.views.config import ViewConfig
+from keylift.training.views.lesson import learning_rate
+from keylift.training.views.synthetic_views import ViewMaker, ViewSettings
 from walker import walk
 
 CONFIG = """
@@ -120,28 +122,29 @@ def test_training_learns_resumes_bit_for_bit_and_says_what_it_made(folder, tmp_p
 
 def test_a_run_is_not_resumed_with_another_configuration(folder, tmp_path):
     config = read_config(folder / "tiny.toml")
-    train(config, folder, tmp_path / "run", device="cpu")
+    train_on_views(config, folder, tmp_path / "run", device="cpu")
     other = dataclasses.replace(config, loop=dataclasses.replace(config.loop, learning_rate=1e-4))
     with pytest.raises(FileFormatError, match="another configuration"):
-        train(other, folder, tmp_path / "run", device="cpu", resume=True)
+        train_on_views(other, folder, tmp_path / "run", device="cpu", resume=True)
 
 
 def test_a_run_folder_that_cannot_be_written_is_explained(folder, tmp_path):
-    (tmp_path / "run" / "checkpoint.safetensors").mkdir(parents=True)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "checkpoints").write_text("in the way")
     with pytest.raises(OutputError, match="--run"):
-        train(read_config(folder / "tiny.toml"), folder, tmp_path / "run", device="cpu")
+        train_on_views(read_config(folder / "tiny.toml"), folder, tmp_path / "run", device="cpu")
 
 
 def test_training_lowers_the_error(folder, tmp_path):
     config = read_config(folder / "tiny.toml")
     longer = dataclasses.replace(config, loop=dataclasses.replace(config.loop, steps=150, validate_every=30))
-    train(longer, folder, tmp_path / "run", device="cpu")
+    train_on_views(longer, folder, tmp_path / "run", device="cpu")
     log = json.loads((tmp_path / "run" / "log.json").read_text())
     assert log[-1]["p_mpjpe_mm"] < 0.8 * log[0]["p_mpjpe_mm"]
 
 
 def test_the_learning_rate_warms_up_and_comes_to_rest():
-    config = TrainingConfig("x", None)
+    config = ViewConfig("x", None)
     rates = [learning_rate(step, config) for step in range(config.loop.steps)]
     assert rates[0] < rates[299] == max(rates) and rates[-1] < 1e-8
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..core.skeletons import LIFTER_21_NAMES, pairs_by_prefix
+from ...core.skeletons import LIFTER_21_NAMES, pairs_by_prefix
 
 _PAIRS = pairs_by_prefix(LIFTER_21_NAMES, "l_", "r_")
 _LIMBS = {

@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..core.detector_sites import detector_sites
-from ..core.errors import FileFormatError
-from ..core.lifter.ray_windows import box_of, normalise_windows
-from ..core.skeletons import LANDMARKS_41
+from ...core.detector_sites import detector_sites
+from ...core.errors import FileFormatError
+from ...core.lifter.ray_windows import box_of, normalise_windows
+from ...core.skeletons import LANDMARKS_41
+from ..motion_data import MotionSet
 from .detector_noise import NoiseSettings, observe
-from .motion_data import MotionSet
 
 LIFTER_FPS = 30.0
 

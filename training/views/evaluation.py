@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from ..core.lifter.network import TemporalLifter
-from ..core.metrics import mpjpe, n_mpjpe, p_mpjpe
-from ..core.skeletons import LANDMARKS_41
-from .motion_data import MotionSet
-from .views import ViewMaker, ViewSettings
+from ...core.lifter.network import TemporalLifter
+from ...core.metrics import mpjpe, n_mpjpe, p_mpjpe
+from ...core.skeletons import LANDMARKS_41
+from ..motion_data import MotionSet
+from .synthetic_views import ViewMaker, ViewSettings
 
 BATCH = 512
 LIMB_JOINTS = LANDMARKS_41.indices(

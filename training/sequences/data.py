@@ -1,0 +1,58 @@
+"""The sequences that a configuration names, whatever kind of files they come from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal
+
+from ...core.skeletons import SKELETONS, Skeleton
+from . import synthetic_film
+from .config import FilmedData, MocapData
+from .sequence import FilmedSequence
+
+Split = Literal["train", "valid", "test", "unlabelled"]
+
+
+@dataclass(frozen=True, eq=False)
+class SequenceSet:
+    """Sequences and what their points are.
+
+    layout:   name of the keypoint layout
+    skeleton: the joints of the positions
+    sha256:   file -> hash of what was read
+    """
+
+    sequences: list[FilmedSequence]
+    layout: str
+    skeleton: Skeleton
+    sha256: dict[str, str]
+
+
+def read_split(data: FilmedData | MocapData, base_folder: Path, split: Split) -> SequenceSet:
+    """One part of the data; empty when the configuration names nothing for it. Raises FileFormatError.
+
+    ``train`` is what has labels and ``unlabelled`` the rest that is learnt from.
+    """
+    if isinstance(data, MocapData):
+        return _filmed_mocap(data, base_folder, split)
+    from .filmed_sets import read_filmed
+
+    return read_filmed(data, base_folder, split)
+
+
+@lru_cache(maxsize=4)
+def _film(data: MocapData, base_folder: Path, files: str) -> tuple[list[FilmedSequence], str]:
+    # Labelled and unlabelled parts are cut from one film.
+    motion, seed = synthetic_film.read_mocap(data, base_folder, files)
+    return synthetic_film.film(motion, data, seed), motion.sha256
+
+
+def _filmed_mocap(data: MocapData, base_folder: Path, split: Split) -> SequenceSet:
+    files = "train" if split == "unlabelled" else split
+    sequences, sha256 = _film(data, base_folder, files)
+    if files == "train":
+        parts = synthetic_film.split_labelled(sequences, data.labelled_part, data.cameras, data.label_seed)
+        sequences = parts[split == "unlabelled"]
+    return SequenceSet(sequences, data.keypoint_layout, SKELETONS[data.skeleton], {getattr(data, files): sha256})

@@ -1,0 +1,66 @@
+"""The paper's evaluation: whole sequences, three protocols and the velocity, per action and in the mean."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from ...core.metrics import mpjpe, n_mpjpe, p_mpjpe, velocity_error
+from ...core.progress import Progress, report, silent
+from .sequence import FilmedSequence
+
+METRICS = ("mpjpe_mm", "p_mpjpe_mm", "n_mpjpe_mm", "velocity_mm")
+
+Lift = Callable[[np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Errors in millimetres, by action and in the mean over actions; keys are ``METRICS``."""
+
+    by_action: dict[str, dict[str, float]]
+    mean: dict[str, float]
+    frames: int
+
+
+def sequence_errors(predicted: np.ndarray, positions_m: np.ndarray) -> dict[str, float]:
+    """Errors of one sequence in mm: predictions as they are, against joints relative to a root at 0.
+
+    predicted:   (F, J, 3) metres
+    positions_m: (F, J, 3) as in a FilmedSequence
+    """
+    truth = positions_m.astype(float)
+    truth[:, 0] = 0
+    predicted = predicted.astype(float)
+    velocity = velocity_error(predicted, truth) if len(truth) > 1 else 0.0
+    values = mpjpe(predicted, truth), p_mpjpe(predicted, truth), n_mpjpe(predicted, truth), velocity
+    return {name: 1000 * value for name, value in zip(METRICS, values, strict=True)}
+
+
+def action_of(sequence: FilmedSequence) -> str:
+    """The action that a sequence counts for: its name up to the first space ("Walking 1" is Walking)."""
+    return sequence.action.split(" ")[0]
+
+
+def evaluate(sequences: Iterable[FilmedSequence], lift: Lift, progress: Progress = silent) -> Scores:
+    """Errors of ``lift`` ((F, K, C) keypoints -> (F, J, 3) metres) on labelled sequences.
+
+    An action's error is the mean over its frames, the total is the plain mean over actions.
+    """
+    sums: dict[str, np.ndarray] = {}
+    frames: dict[str, int] = {}
+    labelled = [sequence for sequence in sequences if sequence.positions_m is not None]
+    for number, sequence in enumerate(labelled):
+        assert sequence.positions_m is not None
+        errors = sequence_errors(lift(sequence.keypoints), sequence.positions_m)
+        action = action_of(sequence)
+        sums[action] = sums.get(action, np.zeros(len(METRICS))) + len(sequence) * np.array(list(errors.values()))
+        frames[action] = frames.get(action, 0) + len(sequence)
+        report(progress, number + 1, len(labelled))
+    by_action = {
+        action: dict(zip(METRICS, (sums[action] / frames[action]).tolist(), strict=True)) for action in sorted(sums)
+    }
+    mean = {name: float(np.mean([scores[name] for scores in by_action.values()])) for name in METRICS}
+    return Scores(by_action, mean, sum(frames.values()))
