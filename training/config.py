@@ -1,7 +1,7 @@
 """A training run as values: read from TOML, saved with the weights. An unknown key is an error.
 
-``method`` says which kind of run it is: ``views`` (windows of rays seen by synthetic cameras, the default lifter's) or
-``sequences`` (the paper's).
+``method`` says which kind of run it is: ``views`` (windows of rays seen by synthetic cameras, the default lifter's),
+``sequences`` (the paper's) or ``label_study`` (many of these, with ever fewer labels).
 """
 
 from __future__ import annotations
@@ -15,11 +15,16 @@ from typing import Any, TypeVar
 
 from ..core.errors import FileFormatError
 from .sequences.config import FilmedData, MocapData, SequenceConfig
+from .sequences.label_study import LabelStudy
 from .views.config import ViewConfig
 
 Settings = TypeVar("Settings")
 
-METHODS = {"views": ViewConfig, "sequences": SequenceConfig}
+METHODS: dict[str, type[ViewConfig | SequenceConfig | LabelStudy]] = {
+    "views": ViewConfig,
+    "sequences": SequenceConfig,
+    "label_study": LabelStudy,
+}
 MAX_CONFIG_BYTES = 1 << 20
 
 
@@ -68,7 +73,7 @@ def settings_from_table(kind: type[Settings], table: dict[str, Any], where: str 
         raise FileFormatError(f"[{where or 'top of the file'}] is incomplete: {problem}") from problem
 
 
-def read_config(path: Path) -> ViewConfig | SequenceConfig:
+def read_config(path: Path) -> ViewConfig | SequenceConfig | LabelStudy:
     """Read a training configuration. Raises FileFormatError for anything that is not understood."""
     try:
         if path.stat().st_size > MAX_CONFIG_BYTES:

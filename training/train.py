@@ -20,6 +20,7 @@ from .motion_data import read_motion
 from .run_folder import check_new
 from .sequences.config import SequenceConfig
 from .sequences.data import read_split
+from .sequences.label_study import LabelStudy, conduct
 from .sequences.lesson import SequenceLesson
 from .sequences.lifting import NetworkLift
 from .sequences.protocols import evaluate
@@ -167,7 +168,7 @@ def train_from_config(
     progress: Progress = silent,
     tell: Tell = lambda _: None,
 ) -> Path:
-    """Train as a configuration file says and return the weights.
+    """Train as a configuration file says and return the weights (of a label study the report).
 
     Data paths are relative to the file; the run folder is ``runs/NAME`` unless given. ``resume`` goes on from the last
     checkpoint there. Raises FileFormatError, OutputError and kin.
@@ -180,6 +181,14 @@ def train_from_config(
     if processes.is_first() and not (resume and (folder / "config.toml").exists()):
         with written_whole(folder / "config.toml", RUN_ADVICE) as beside:
             beside.write_bytes(path.read_bytes())
+    if isinstance(config, LabelStudy):
+
+        def train(run: SequenceConfig, its_folder: Path, its_progress: Progress) -> Path:
+            return train_on_sequences(
+                run, path.parent, its_folder, resume=resume, device=device, progress=its_progress, tell=tell
+            )
+
+        return conduct(config, folder, train, progress)
     if isinstance(config, SequenceConfig):
         return train_on_sequences(
             config, path.parent, folder, resume=resume, device=device, progress=progress, tell=tell

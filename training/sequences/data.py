@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal
@@ -51,7 +51,8 @@ def _film(data: MocapData, base_folder: Path, files: str) -> tuple[list[FilmedSe
 
 def _filmed_mocap(data: MocapData, base_folder: Path, split: Split) -> SequenceSet:
     files = "train" if split == "unlabelled" else split
-    sequences, sha256 = _film(data, base_folder, files)
+    # Whoever is labelled, the film is the same.
+    sequences, sha256 = _film(replace(data, labelled_part=1.0, label_seed=0), base_folder, files)
     if files == "train":
         parts = synthetic_film.split_labelled(sequences, data.labelled_part, data.cameras, data.label_seed)
         sequences = parts[split == "unlabelled"]

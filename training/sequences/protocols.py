@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -18,11 +18,15 @@ Lift = Callable[[np.ndarray], np.ndarray]
 
 @dataclass(frozen=True)
 class Scores:
-    """Errors in millimetres, by action and in the mean over actions; keys are ``METRICS``."""
+    """Errors in millimetres, by action and in the mean over actions; keys are ``METRICS``.
+
+    by_subject: the same for each subject alone
+    """
 
     by_action: dict[str, dict[str, float]]
     mean: dict[str, float]
     frames: int
+    by_subject: dict[str, Scores] = field(default_factory=dict)
 
 
 def sequence_errors(predicted: np.ndarray, positions_m: np.ndarray) -> dict[str, float]:
@@ -49,18 +53,26 @@ def evaluate(sequences: Iterable[FilmedSequence], lift: Lift, progress: Progress
 
     An action's error is the mean over its frames, the total is the plain mean over actions.
     """
-    sums: dict[str, np.ndarray] = {}
-    frames: dict[str, int] = {}
     labelled = [sequence for sequence in sequences if sequence.positions_m is not None]
+    errors = []
     for number, sequence in enumerate(labelled):
         assert sequence.positions_m is not None
-        errors = sequence_errors(lift(sequence.keypoints), sequence.positions_m)
-        action = action_of(sequence)
-        sums[action] = sums.get(action, np.zeros(len(METRICS))) + len(sequence) * np.array(list(errors.values()))
-        frames[action] = frames.get(action, 0) + len(sequence)
+        errors.append(list(sequence_errors(lift(sequence.keypoints), sequence.positions_m).values()))
         report(progress, number + 1, len(labelled))
-    by_action = {
-        action: dict(zip(METRICS, (sums[action] / frames[action]).tolist(), strict=True)) for action in sorted(sums)
+    subjects = sorted({sequence.subject for sequence in labelled})
+    of_subject = {
+        subject: _scores([pair for pair in zip(labelled, errors, strict=True) if pair[0].subject == subject])
+        for subject in subjects
     }
+    everybody = _scores(list(zip(labelled, errors, strict=True)))
+    return Scores(everybody.by_action, everybody.mean, everybody.frames, of_subject)
+
+
+def _scores(measured: list[tuple[FilmedSequence, list[float]]]) -> Scores:
+    by_action = {}
+    for action in sorted({action_of(sequence) for sequence, _ in measured}):
+        here = [(len(sequence), errors) for sequence, errors in measured if action_of(sequence) == action]
+        frames, values = np.array([length for length, _ in here]), np.array([errors for _, errors in here])
+        by_action[action] = dict(zip(METRICS, (frames @ values / frames.sum()).tolist(), strict=True))
     mean = {name: float(np.mean([scores[name] for scores in by_action.values()])) for name in METRICS}
-    return Scores(by_action, mean, sum(frames.values()))
+    return Scores(by_action, mean, sum(len(sequence) for sequence, _ in measured))

@@ -15,7 +15,9 @@ from .config import MocapData
 from .keypoint_noise import detected
 from .sequence import FilmedSequence
 
-_SIZE_PX = (1000, 1000)
+# Every camera has the same lens, 47 degrees wide: lifters of screen coordinates are not told which lens it was, so a
+# picture can't be explained to them by another one.
+LENS = screen_intrinsics((1000, 1000), (1145, 1145), (505, 497), (-0.2, 0.22, 0.0), (-0.001, 0.0005))
 _SHORT = {"left": "l", "right": "r"}
 # Names that mean another landmark of ours than the one they spell.
 _LANDMARK_OF = {"thorax": "neck", "neck_nose": "nose"}
@@ -46,10 +48,10 @@ def landmarks_of_layout(name: str) -> list[int]:
     return _landmarks_for(KEYPOINT_LAYOUTS[name])
 
 
-def camera_round(rng: np.random.Generator, path: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def camera_round(rng: np.random.Generator, path: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """A camera on a tripod that has all of a walked path (F, 3) metres, z up, in its picture.
 
-    returns: orientation (4,) wxyz and place (3,) of the camera in the world, and its intrinsics (9,)
+    returns: orientation (4,) wxyz and place (3,) of the camera in the world
     """
     low, high = path.min(axis=0), path.max(axis=0)
     centre, reach = (low + high) / 2, np.linalg.norm((high - low)[:2]) / 2
@@ -64,15 +66,7 @@ def camera_round(rng: np.random.Generator, path: np.ndarray) -> tuple[np.ndarray
     right /= np.linalg.norm(right)
     down = np.cross(forward, right)
     right, down = np.cos(roll) * right + np.sin(roll) * down, np.cos(roll) * down - np.sin(roll) * right
-    focal = 1145 * np.exp(rng.normal(0, 0.01))
-    lens = screen_intrinsics(
-        _SIZE_PX,
-        (focal, focal),
-        (500 + rng.normal(0, 10), 500 + rng.normal(0, 10)),
-        (-0.2 * rng.uniform(0.5, 1.1), 0.22 * rng.uniform(0.5, 1.1), 0.0),
-        (rng.normal(0, 0.001), rng.normal(0, 0.001)),
-    )
-    return from_matrix(np.stack([right, down, forward], axis=1)), place, lens
+    return from_matrix(np.stack([right, down, forward], axis=1)), place
 
 
 def _at_rate(positions: np.ndarray, fps: float, wanted: float) -> np.ndarray:
@@ -96,9 +90,9 @@ def film(motion: MotionSet, data: MocapData, seed: int) -> list[FilmedSequence]:
         world = _at_rate(positions, motion.fps, data.fps)[..., [0, 2, 1]] * np.array([1, -1, 1])
         for number in range(data.cameras):
             rng = np.random.default_rng((seed, clip, number))
-            orientation, place, lens = camera_round(rng, world[:, 0])
+            orientation, place = camera_round(rng, world[:, 0])
             seen = world_to_camera(world, orientation, place)
-            keypoints = project_screen(seen[:, points], lens)
+            keypoints = project_screen(seen[:, points], LENS)
             keypoints = detected(rng, keypoints, data.noise)
             targets = seen[:, joints].copy()
             targets[:, 1:] -= targets[:, :1]
@@ -109,7 +103,7 @@ def film(motion: MotionSet, data: MocapData, seed: int) -> list[FilmedSequence]:
                     f"camera{number + 1}",
                     keypoints.astype(np.float32),
                     targets.astype(np.float32),
-                    lens,
+                    LENS,
                     data.fps,
                 )
             )
