@@ -1,0 +1,283 @@
+"""Pickles of plain data, read without letting them run anything; and the .npz files that hold such pickles.
+
+A pickle is a program: whatever it names it may call. Here it may name only what ``Makers`` lists, and none of these is
+the real thing. Each leaves a stand-in that only remembers what it was given; arrays are made of the stand-ins when the
+pickle has ended, after their sizes have been checked.
+"""
+
+from __future__ import annotations
+
+import math
+import pickle
+import re
+import struct
+import zipfile
+import zlib
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from .errors import FileFormatError
+
+# All of Human3.6M's keypoints, four cameras, take 1.4 GB unpacked.
+MAX_UNPACKED_BYTES = 8 << 30
+MAX_ARRAY_BYTES = 2 << 30
+MAX_MEMBERS = 64
+MAX_DEPTH = 24
+
+# Whatever a damaged or hostile file sets off while it is read.
+BAD_FILE = (
+    pickle.UnpicklingError,
+    OSError,
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    ArithmeticError,
+    AssertionError,
+    EOFError,
+    MemoryError,
+    RecursionError,
+    # The zip reader's word for encryption and for unknown compression.
+    RuntimeError,
+    struct.error,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+
+# Byte order, kind and size; complex numbers, dates and records are in no file that is read here.
+_DTYPE = re.compile(r"([biuf][1248]|[SU]\d{1,5}|O[48]?)")
+
+
+class Maker:
+    """What a pickle may call: makes a stand-in, and can't be changed by the pickle."""
+
+    __slots__ = ("_make",)
+
+    def __init__(self, make: Callable[..., Any]) -> None:
+        self._make = make
+
+    def __call__(self, *arguments: Any) -> Any:
+        return self._make(*arguments)
+
+    def __setstate__(self, state: Any) -> None:
+        raise ValueError("it tries to change what it may only call")
+
+
+Makers = Mapping[str, Maker]
+
+
+class RestrictedUnpickler(pickle._Unpickler):
+    """Unpickles data that names nothing but ``makers``.
+
+    makers:          full name, such as ``collections.OrderedDict`` -> what is called instead
+    persistent_load: what stands for an id that refers to something outside the pickle; None = such ids are refused
+
+    Python's own unpickler rather than the one in C: that one makes room for as many memory cells as the pickle says.
+    """
+
+    def __init__(self, file: IO[bytes], makers: Makers, persistent_load: Callable[[Any], Any] | None = None) -> None:
+        # Strings of Python 2 are bytes; latin1 keeps them as they are.
+        super().__init__(file, encoding="latin1")
+        self._makers = makers
+        self._persistent_load = persistent_load
+
+    def find_class(self, module_name: str, global_name: str) -> Maker:
+        """The stand-in for a name. Raises ValueError when the pickle may not use it."""
+        name = f"{module_name}.{global_name}"
+        if name not in self._makers:
+            raise ValueError(f"it wants to use '{name}', which no data needs")
+        return self._makers[name]
+
+    def persistent_load(self, pid: Any) -> Any:
+        """The stand-in for something outside the pickle."""
+        if self._persistent_load is None:
+            raise ValueError("it refers to something outside itself")
+        return self._persistent_load(pid)
+
+
+class PickledDtype:
+    """A NumPy number type as a pickle describes it: first its kind and size, then its byte order."""
+
+    __slots__ = ("order", "text")
+
+    def __init__(self, text: Any, *_: Any) -> None:
+        if not isinstance(text, str) or not _DTYPE.fullmatch(text):
+            raise ValueError(f"it has arrays of {str(text)[:40]!r}, not of numbers or text")
+        self.text = text
+        self.order = "|"
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        if state[1] not in ("<", ">", "|", "="):
+            raise ValueError("it has an unknown byte order")
+        self.order = state[1]
+
+    def dtype(self) -> np.dtype[Any]:
+        """The real one."""
+        return np.dtype(self.text[0] if self.text[0] == "O" else self.order + self.text)
+
+
+class PickledArray:
+    """A NumPy array as a pickle describes it."""
+
+    __slots__ = ("content", "dtype", "fortran", "shape")
+
+    def __init__(self, *_: Any) -> None:
+        self.content: Any = None
+        self.__setstate__((1, (0,), PickledDtype("f4"), False, b""))
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        shape, dtype, fortran, content = state[-4:]
+        if not isinstance(dtype, PickledDtype) or not all(type(size) is int and size >= 0 for size in shape):
+            raise ValueError("it has an array without a proper shape and type")
+        self.shape, self.dtype, self.fortran, self.content = tuple(shape), dtype, bool(fortran), content
+
+    @property
+    def order(self) -> Any:
+        """How the numbers are laid out: C or F."""
+        return "F" if self.fortran else "C"
+
+    def numbers(self) -> np.ndarray:
+        """The array, when it holds numbers or text. Raises ValueError when its content is of another size."""
+        dtype = self.dtype.dtype()
+        content = self.content.encode("latin1") if isinstance(self.content, str) else self.content
+        size = math.prod(self.shape) * dtype.itemsize
+        if not isinstance(content, bytes | bytearray) or len(content) != size or size > MAX_ARRAY_BYTES:
+            raise ValueError("it has an array whose content is not as large as its shape says")
+        return np.frombuffer(content, dtype).reshape(self.shape, order=self.order)
+
+
+def _array_of_bytes(content: Any, dtype: Any, shape: Any, order: Any) -> PickledArray:
+    array = PickledArray()
+    array.__setstate__((1, shape, dtype, order == "F", content))
+    return array
+
+
+def _number(dtype: Any, content: Any) -> Any:
+    return _array_of_bytes(content, dtype, (), "C").numbers().item()
+
+
+def _bytes_of_text(text: Any, encoding: Any) -> bytes:
+    if encoding != "latin1" or not isinstance(text, str):
+        raise ValueError("it has bytes in an unknown encoding")
+    return text.encode("latin1")
+
+
+def _no_bytes() -> bytes:
+    return b""
+
+
+def _never_called(*_: Any) -> None:
+    raise ValueError("it calls a name that is only there to be passed on")
+
+
+# NumPy's inner modules were renamed in version 2.
+_CORES = ("numpy.core", "numpy._core")
+NUMPY_MAKERS: Makers = {
+    "numpy.ndarray": Maker(_never_called),
+    "numpy.dtype": Maker(PickledDtype),
+    "_codecs.encode": Maker(_bytes_of_text),
+    # How Python 3 writes empty bytes for Python 2 to read.
+    "__builtin__.bytes": Maker(_no_bytes),
+    **{f"{core}.multiarray._reconstruct": Maker(PickledArray) for core in _CORES},
+    **{f"{core}.multiarray.scalar": Maker(_number) for core in _CORES},
+    **{f"{core}.numeric._frombuffer": Maker(_array_of_bytes) for core in _CORES},
+}
+
+
+class _Plain:
+    """Turns what the unpickler left into arrays, dicts, lists, tuples, text and numbers, and nothing else."""
+
+    def __init__(self) -> None:
+        # A pickle may use one object in many places; it stays one.
+        self._done: dict[int, Any] = {}
+        self._open: set[int] = set()
+
+    def __call__(self, value: Any, depth: int = 0) -> Any:
+        if value is None or type(value) in (bool, int, float, str, bytes):
+            return value
+        place = id(value)
+        if place not in self._done:
+            if place in self._open or depth > MAX_DEPTH:
+                raise ValueError("its data holds itself, or is nested without end")
+            self._open.add(place)
+            self._done[place] = self._made(value, depth + 1)
+            self._open.remove(place)
+        return self._done[place]
+
+    def _made(self, value: Any, depth: int) -> Any:
+        if isinstance(value, dict):
+            return {self._key(key, depth): self(item, depth) for key, item in value.items()}
+        if type(value) in (list, tuple):
+            return type(value)(self(item, depth) for item in value)
+        if type(value) is PickledArray:
+            return self._objects(value, depth) if value.dtype.text[0] == "O" else value.numbers()
+        raise ValueError(f"it holds a {type(value).__name__}, which is no data")
+
+    def _key(self, key: Any, depth: int) -> Any:
+        key = self(key, depth)
+        hash(key)
+        return key
+
+    def _objects(self, array: PickledArray, depth: int) -> np.ndarray:
+        if type(array.content) is not list or math.prod(array.shape) != len(array.content):
+            raise ValueError("it has an array whose content is not as large as its shape says")
+        flat = np.empty(len(array.content), object)
+        for place, item in enumerate(array.content):
+            flat[place] = self(item, depth)
+        return flat.reshape(array.shape, order=array.order)
+
+
+def read_pickle(file: IO[bytes]) -> Any:
+    """The data in one pickle: arrays of numbers, dicts, lists, tuples, text, numbers; by Python 2 or 3, NumPy 1 or 2.
+
+    Raises one of ``BAD_FILE``, for a caller that knows the file's name.
+    """
+    return _Plain()(RestrictedUnpickler(file, NUMPY_MAKERS).load())
+
+
+def _read_member(file: IO[bytes]) -> Any:
+    version = np.lib.format.read_magic(file)
+    readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    if version not in readers:
+        raise ValueError(f"it has an array of the unknown version {version}")
+    shape, fortran, dtype = readers[version](file)
+    if dtype.hasobject:
+        value = read_pickle(file)
+        return value.item() if isinstance(value, np.ndarray) and value.shape == () else value
+    if math.prod(shape) * dtype.itemsize > MAX_ARRAY_BYTES:
+        raise ValueError("it has an array that is too large")
+    content = file.read(math.prod(shape) * dtype.itemsize)
+    return np.frombuffer(content, dtype).reshape(shape, order="F" if fortran else "C")
+
+
+def check_archive(archive: zipfile.ZipFile, max_members: int = MAX_MEMBERS) -> None:
+    """Raise ValueError when a zip archive unpacks to more than anything that is read here."""
+    members = archive.infolist()
+    if len(members) > max_members or sum(member.file_size for member in members) > MAX_UNPACKED_BYTES:
+        raise ValueError("it unpacks to far more than such a file ever holds")
+
+
+def read_pickled_npz(path: Path, wanted: Collection[str]) -> dict[str, Any]:
+    """Those of the ``wanted`` arrays that an .npz has, with pickled dicts and lists among them as they are.
+
+    An array that wraps a single object comes as that object. Raises FileFormatError when the file can't be read or
+    holds anything but data.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            check_archive(archive)
+            found = {}
+            for member in archive.infolist():
+                name = member.filename.removesuffix(".npy")
+                if name in wanted:
+                    with archive.open(member) as file:
+                        found[name] = _read_member(file)
+            return found
+    except FileNotFoundError:
+        raise FileFormatError(f"There is no file '{path}'. Check the path.") from None
+    except BAD_FILE as problem:
+        reason = str(problem) or type(problem).__name__
+        raise FileFormatError(f"'{path}' is not a set of keypoints or poses, or it is damaged: {reason}.") from problem
