@@ -12,9 +12,10 @@ from ..core.errors import FileFormatError, WeightsError
 from ..core.lifter.keypoint_lifter import KeypointLifter, load_lifter
 from ..core.lifter.lifting import load_ray_lifter
 from ..core.progress import Progress, silent
+from ..core.skeletons import LANDMARKS_41
 from ..core.weights import read_header
 from .config import read_config
-from .motion_data import read_motion
+from .motion_files import read_motion_from
 from .sequences.config import SequenceConfig
 from .sequences.data import SequenceSet, Split, read_split
 from .sequences.label_study import LabelStudy
@@ -105,7 +106,10 @@ def _on_views(weights: Path, config: ViewConfig, base_folder: Path, split: Split
             'method = "sequences".'
         )
     lifter = load_ray_lifter(weights, device)
-    motion = read_motion(base_folder / files[split], config.data.leave_out_sources if split == "train" else ())
+    joint_map = base_folder / config.data.joint_map if config.data.joint_map else None
+    leave_out = config.data.leave_out_sources if split == "train" else ()
+    motion = read_motion_from(base_folder / files[split], joint_map, leave_out)
+    motion.check_has(*LANDMARKS_41.names)
     windows = config.loop.test_windows
     return Evaluation(
         str(weights), split, {}, evaluate_on_views(lifter.network, motion, config.views, windows, 7, lifter.device)

@@ -22,10 +22,12 @@ _CONTACT_HEIGHT_M, _CONTACT_SPEED_M_S = 0.06, 0.35
 class MotionSet:
     """Clips laid end to end.
 
-    positions_m: (N, 41, 3) metres, y up, floor near y = 0, ``LANDMARKS_41``
+    positions_m: (N, 41, 3) metres, y up, floor near y = 0, ``LANDMARKS_41``; NaN where a clip lacks a landmark
     contact:     (N, 4) True where left heel, left ball, right heel, right ball stand
     clip_start:  (C + 1,) clip i is frames clip_start[i]:clip_start[i + 1]
     subject, source: (C,) who moved, and which collection it comes from
+    sha256:      of the file; of a folder, over its files' names and contents
+    notes:       what a person should know about how it was read
     """
 
     positions_m: np.ndarray
@@ -36,14 +38,37 @@ class MotionSet:
     source: np.ndarray
     fps: float
     sha256: str
+    notes: tuple[str, ...] = ()
 
     @property
     def clip_lengths(self) -> np.ndarray:
         """(C,) frames in each clip."""
         return np.diff(self.clip_start)
 
+    def lacks(self, *landmarks: str) -> list[str]:
+        """Those of ``landmarks`` that some clip doesn't have."""
+        positions = self.positions_m[:, LANDMARKS_41.indices(*landmarks)]
+        known = np.isfinite(positions).all(axis=(0, 2))
+        return [name for name, there in zip(landmarks, known, strict=True) if not there]
 
-def _contacts(positions_m: np.ndarray, fps: float) -> np.ndarray:
+    def has(self, *landmarks: str) -> bool:
+        """Whether every clip has all of ``landmarks``."""
+        return not self.lacks(*landmarks)
+
+    def check_has(self, *landmarks: str) -> None:
+        """Raise FileFormatError, naming what is missing and where, unless every clip has all of ``landmarks``."""
+        if not (missing := self.lacks(*landmarks)):
+            return
+        where = self.positions_m[self.clip_start[:-1], LANDMARKS_41.index(missing[0]), 0]
+        first = self.clip_name[np.isnan(where)][:1]
+        raise FileFormatError(
+            f"The motion has no {', '.join(missing)} (clip {', '.join(first)} for one), which the skeleton asks for. "
+            "Name where they are in a joint map (docs/file-formats.md), or train a skeleton without them."
+        )
+
+
+def foot_contacts(positions_m: np.ndarray, fps: float) -> np.ndarray:
+    """(F, 4) True where the points of ``CONTACT_POINTS`` stand, from (F, 41, 3) metres, y up."""
     feet = positions_m[:, LANDMARKS_41.indices(*CONTACT_POINTS)]
     if len(feet) < 3:
         return np.zeros(feet.shape[:2], bool)
@@ -77,7 +102,7 @@ def read_motion(path: Path, leave_out_sources: tuple[str, ...] = ()) -> MotionSe
     pieces = [positions[start[clip] : start[clip + 1]] for clip in kept]
     return MotionSet(
         positions_m=np.concatenate(pieces),
-        contact=np.concatenate([_contacts(piece, fps) for piece in pieces]),
+        contact=np.concatenate([foot_contacts(piece, fps) for piece in pieces]),
         clip_start=np.concatenate([[0], np.cumsum([len(piece) for piece in pieces])]),
         clip_name=clip_name[kept],
         subject=subject[kept],

@@ -11,12 +11,14 @@ import torch
 from ..core.lifter.device import choose_device
 from ..core.output_files import written_whole
 from ..core.progress import Progress, silent
+from ..core.skeletons import LANDMARKS_41
 from ..core.weights import write_weights
 from . import processes
 from .checkpoints import RUN_ADVICE, Standing
 from .config import read_config
 from .loop import LoopPlan, learn
-from .motion_data import read_motion
+from .motion_data import MotionSet
+from .motion_files import read_motion_from
 from .run_folder import check_new
 from .sequences.config import SequenceConfig
 from .sequences.data import read_split
@@ -62,6 +64,18 @@ def _written(
     return weights
 
 
+def motion_of(config: ViewConfig, base_folder: Path, split: str, tell: Tell) -> MotionSet:
+    """The motion that views of ``split`` are made of. Raises FileFormatError when it lacks one of the 41 landmarks."""
+    files = {"train": config.data.train, "valid": config.data.valid, "test": config.data.test}
+    joint_map = base_folder / config.data.joint_map if config.data.joint_map else None
+    leave_out = config.data.leave_out_sources if split == "train" else ()
+    motion = read_motion_from(base_folder / files[split], joint_map, leave_out)
+    motion.check_has(*LANDMARKS_41.names)
+    for note in motion.notes:
+        tell(note)
+    return motion
+
+
 def train_on_views(
     config: ViewConfig,
     base_folder: Path,
@@ -82,10 +96,7 @@ def train_on_views(
     loop = config.loop
     with processes.joined(choose_device(device)) as chosen:
         torch.manual_seed(loop.seed)
-        data = {
-            "train": read_motion(base_folder / config.data.train, config.data.leave_out_sources),
-            "valid": read_motion(base_folder / config.data.valid),
-        }
+        data = {split: motion_of(config, base_folder, split, tell) for split in ("train", "valid")}
         lesson = ViewLesson(config, data["train"]).to(chosen)
 
         def validate() -> dict[str, float]:
@@ -104,7 +115,7 @@ def train_on_views(
             progress=progress,
             tell=tell,
         )
-        data["test"] = read_motion(base_folder / config.data.test)
+        data["test"] = motion_of(config, base_folder, "test", tell)
         held_out = evaluate_on_views(lesson.lifter, data["test"], config.views, loop.test_windows, 7, chosen)
         facts = {"data_sha256": {split: motion.sha256 for split, motion in data.items()}}
         metrics = {"mocap-test, synthetic views with detector noise": held_out}

@@ -55,8 +55,9 @@ class MocapData:
     fps:                rate that motion is brought to
     cameras:            synthetic cameras round each clip
     camera_seed:        which cameras they are
-    labelled_part:      part of the training frames with labels (whole clips at random); the rest is 2D only
-    label_seed:         which clips these are
+    labelled_part:      part of the training frames with labels (whole clips); the rest is 2D only
+    labelled_by:        person = one person after another gets labels, as in a studio; clip = clips of anybody
+    label_seed:         whose, or which, these are
     noise:              how far the keypoints are off
     """
 
@@ -72,6 +73,7 @@ class MocapData:
     cameras: int = 2
     camera_seed: int = 1
     labelled_part: float = 1.0
+    labelled_by: str = "person"
     label_seed: int = 1
     noise: KeypointNoise = field(default_factory=KeypointNoise)
     licence: str = ""

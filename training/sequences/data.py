@@ -54,6 +54,8 @@ def _filmed_mocap(data: MocapData, base_folder: Path, split: Split) -> SequenceS
     # Whoever is labelled, the film is the same.
     sequences, sha256 = _film(replace(data, labelled_part=1.0, label_seed=0), base_folder, files)
     if files == "train":
-        parts = synthetic_film.split_labelled(sequences, data.labelled_part, data.cameras, data.label_seed)
+        parts = synthetic_film.split_labelled(
+            sequences, data.labelled_part, data.cameras, data.label_seed, data.labelled_by
+        )
         sequences = parts[split == "unlabelled"]
     return SequenceSet(sequences, data.keypoint_layout, SKELETONS[data.skeleton], {getattr(data, files): sha256})

@@ -10,7 +10,8 @@ from ...core.camera import project_screen, screen_intrinsics, world_to_camera
 from ...core.errors import FileFormatError
 from ...core.rotations import from_matrix
 from ...core.skeletons import LANDMARKS_41, SKELETONS
-from ..motion_data import MotionSet, read_motion
+from ..motion_data import MotionSet
+from ..motion_files import read_motion_from
 from .config import MocapData
 from .keypoint_noise import detected
 from .sequence import FilmedSequence
@@ -110,12 +111,26 @@ def film(motion: MotionSet, data: MocapData, seed: int) -> list[FilmedSequence]:
     return sequences
 
 
+def _labelling_order(clips: list[list[FilmedSequence]], by: str, seed: int) -> np.ndarray:
+    """Numbers of the clips in the order in which they get labels: at random, or person after person."""
+    rng = np.random.default_rng(seed)
+    if by == "clip":
+        return rng.permutation(len(clips))
+    if by != "person":
+        raise FileFormatError(f"[data] labelled_by must be person or clip, not '{by}'.")
+    people = sorted({clip[0].subject for clip in clips})
+    turn = dict(zip(people, rng.permutation(len(people)), strict=True))
+    return np.lexsort([rng.permutation(len(clips)), [turn[clip[0].subject] for clip in clips]])
+
+
 def split_labelled(
-    sequences: list[FilmedSequence], part: float, cameras: int, seed: int
+    sequences: list[FilmedSequence], part: float, cameras: int, seed: int, by: str = "person"
 ) -> tuple[list[FilmedSequence], list[FilmedSequence]]:
     """Sequences with labels up to ``part`` of all frames, and the rest without.
 
-    Whole clips are drawn at random, all cameras of a clip together; the last one is cut where the part is reached.
+    Whole clips are drawn, all cameras of a clip together; the last one is cut where the part is reached.
+
+    by: ``person``, all clips of one person before those of the next, as a studio would capture them; or ``clip``
     """
     if not 0 < part <= 1:
         raise FileFormatError(f"[data] labelled_part must be above 0 and at most 1, not {part}.")
@@ -124,7 +139,7 @@ def split_labelled(
     labelled: list[FilmedSequence] = []
     unlabelled: list[FilmedSequence] = []
     have = 0
-    for number in np.random.default_rng(seed).permutation(len(clips)):
+    for number in _labelling_order(clips, by, seed):
         clip = clips[number]
         taken = min(len(clip[0]), wanted - have)
         have += taken
@@ -139,4 +154,8 @@ def read_mocap(data: MocapData, base_folder: Path, split: str) -> tuple[MotionSe
     """The motion of ``train``, ``valid`` or ``test``, and the seed of its cameras."""
     path = base_folder / {"train": data.train, "valid": data.valid, "test": data.test}[split]
     leave_out = data.leave_out_sources if split == "train" else ()
-    return read_motion(path, leave_out), data.camera_seed * 10 + ("train", "valid", "test").index(split)
+    joint_map = base_folder / data.joint_map if data.joint_map else None
+    motion = read_motion_from(path, joint_map, leave_out)
+    for landmarks in (landmarks_of_skeleton(data.skeleton), landmarks_of_layout(data.keypoint_layout)):
+        motion.check_has(*(LANDMARKS_41.names[landmark] for landmark in landmarks))
+    return motion, data.camera_seed * 10 + ("train", "valid", "test").index(split)
