@@ -16,13 +16,14 @@ from ..core.weights import write_weights
 from . import processes
 from .checkpoints import RUN_ADVICE, Standing
 from .config import read_config
+from .label_runs import conduct
 from .loop import LoopPlan, learn
 from .motion_data import MotionSet
 from .motion_files import read_motion_from
 from .run_folder import check_new
 from .sequences.config import SequenceConfig
 from .sequences.data import read_split
-from .sequences.label_study import LabelStudy, conduct
+from .sequences.label_study import LabelStudy
 from .sequences.lesson import SequenceLesson
 from .sequences.lifting import NetworkLift
 from .sequences.protocols import evaluate
@@ -193,13 +194,7 @@ def train_from_config(
         with written_whole(folder / "config.toml", RUN_ADVICE) as beside:
             beside.write_bytes(path.read_bytes())
     if isinstance(config, LabelStudy):
-
-        def train(run: SequenceConfig, its_folder: Path, its_progress: Progress) -> Path:
-            return train_on_sequences(
-                run, path.parent, its_folder, resume=resume, device=device, progress=its_progress, tell=tell
-            )
-
-        return conduct(config, folder, train, progress)
+        return conduct(config, path.parent, folder, device=device, progress=progress, tell=tell)
     if isinstance(config, SequenceConfig):
         return train_on_sequences(
             config, path.parent, folder, resume=resume, device=device, progress=progress, tell=tell

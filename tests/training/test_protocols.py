@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+
 import numpy as np
 import pytest
 
@@ -10,6 +13,8 @@ from keylift.training.sequences.config import MocapData
 from keylift.training.sequences.label_study import LabelStudy, draw, runs_of, table
 from keylift.training.sequences.protocols import action_of, evaluate
 from keylift.training.sequences.sequence import FilmedSequence
+from keylift.training.train import train_from_config
+from training_runs import write_motion
 
 
 def off_by(mm: float, frames: int, action: str, subject: str = "S9") -> FilmedSequence:
@@ -46,6 +51,28 @@ def test_an_action_is_the_text_before_the_first_space():
     assert action_of(off_by(1, 1, "WalkTogether")) == "WalkTogether"
 
 
+STUDY = """
+name = "study"
+method = "label_study"
+labelled_parts = [0.5]
+ablation_parts = []
+seeds = [1]
+workers = 2
+[data]
+kind = "mocap"
+train = "walk.npz"
+valid = "walk.npz"
+test = "walk.npz"
+[network]
+widths = [3, 3]
+channels = 16
+[loop]
+epochs = 2
+batch = 32
+steps_per_epoch = 4
+"""
+
+
 def study() -> LabelStudy:
     return LabelStudy(
         "s", "label_study", MocapData("mocap", "", "", ""), labelled_parts=(0.01, 0.5, 1.0), ablation_parts=(0.01,)
@@ -63,6 +90,25 @@ def test_a_study_compares_what_can_be_compared():
         "50pc-semi-supervised-seed1",
         "100pc-supervised-seed1",
     ]
+
+
+@pytest.mark.slow
+def test_a_study_trains_what_is_missing_and_compares_it(tmp_path):
+    write_motion(tmp_path / "walk.npz")
+    (tmp_path / "study.toml").write_text(STUDY)
+    config = tmp_path / "study.toml"
+    report = train_from_config(config, run_folder=tmp_path / "run", device="cpu")
+    assert "| 50 % |" in report.read_text()
+    first = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert [result["variant"] for result in first] == ["supervised", "semi-supervised"]
+    # A run that ended is not made again; one that is missing is, to the same result.
+    kept = tmp_path / "run" / "50pc-supervised-seed1" / "50pc-supervised-seed1.safetensors"
+    before = kept.stat().st_mtime_ns
+    shutil.rmtree(tmp_path / "run" / "50pc-semi-supervised-seed1")
+    train_from_config(config, run_folder=tmp_path / "run", device="cpu", resume=True)
+    again = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert kept.stat().st_mtime_ns == before
+    assert [result["n_mpjpe_mm"] for result in again] == [result["n_mpjpe_mm"] for result in first]
 
 
 def test_the_report_tells_gains_and_every_seed(tmp_path):

@@ -17,6 +17,7 @@ from keylift.training.train import train_from_config, train_on_views
 from keylift.training.views.config import ViewConfig
 from keylift.training.views.lesson import learning_rate
 from keylift.training.views.synthetic_views import ViewMaker, ViewSettings
+from training_runs import write_motion
 from walker import walk
 
 CONFIG = """
@@ -45,20 +46,7 @@ output_frame = 4
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("data")
-    clips = [walk(240, 60.0, heading) for heading in (0.0, 1.0)]
-    positions = np.concatenate([clip.positions_m for clip in clips])
-    positions[..., 1] -= positions[..., 1].min()
-    np.savez(
-        folder / "walk.npz",
-        positions_q=np.round(positions / 0.0005).astype(np.int16),
-        position_quantum_m=0.0005,
-        clip_start=np.array([0, 240, 480]),
-        clip_name=np.array(["a", "b"]),
-        clip_subject=np.array(["s1", "s2"]),
-        clip_source=np.array(["walker", "other"]),
-        fps=60.0,
-        joint_names=np.array(LANDMARKS_41.names),
-    )
+    write_motion(folder / "walk.npz", frames=240)
     (folder / "tiny.toml").write_text(CONFIG)
     return folder
 

@@ -7,7 +7,7 @@ anyone can have.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,6 @@ import numpy as np
 
 from ...core.errors import FileFormatError
 from ...core.output_files import written_whole
-from ...core.progress import Progress, report, silent
-from ...core.weights import read_header
 from ..checkpoints import RUN_ADVICE
 from .config import MocapData, SemiSupervised, SequenceConfig, SequenceLoop, SequenceNetwork
 
@@ -31,9 +29,6 @@ VARIANTS: dict[str, dict[str, bool]] = {
 ABLATIONS = ("no projection", "no bone term")
 METRICS = {"n_mpjpe_mm": "N-MPJPE", "p_mpjpe_mm": "P-MPJPE"}
 
-# A run over sequences: configuration, folder, progress -> weights.
-Train = Callable[[SequenceConfig, Path, Progress], Path]
-
 
 @dataclass(frozen=True)
 class LabelStudy:
@@ -41,7 +36,8 @@ class LabelStudy:
 
     labelled_parts: parts of the training frames that keep their labels; at 1 nothing is left to be unlabelled
     ablation_parts: those of them at which each term is left out once
-    seeds:          each run is made once with each: other clips labelled, other weights to begin with
+    seeds:          each run is made once with each: other people labelled, other weights to begin with
+    workers:        runs at a time, each in a process of its own; 0 = as many as there are processors
     """
 
     name: str
@@ -53,6 +49,7 @@ class LabelStudy:
     labelled_parts: tuple[float, ...] = (0.01, 0.05, 0.1, 0.5)
     ablation_parts: tuple[float, ...] = (0.01, 0.05)
     seeds: tuple[int, ...] = (1, 2)
+    workers: int = 0
 
     def __post_init__(self) -> None:
         if not self.labelled_parts or not self.seeds or not all(0 < part <= 1 for part in self.labelled_parts):
@@ -101,28 +98,11 @@ def config_of(study: LabelStudy, run: Run) -> SequenceConfig:
     )
 
 
-def conduct(study: LabelStudy, run_folder: Path, train: Train, progress: Progress = silent) -> Path:
-    """Train every run that is not done yet, and write ``report.md``, ``report.png`` and ``results.json``.
+def write_report(results: list[dict[str, Any]], run_folder: Path) -> Path:
+    """Write ``results.json``, ``report.png`` and ``report.md``, and return the last.
 
-    returns: the report
+    results: of each run its part, variant and seed, and its errors
     """
-    runs = list(runs_of(study))
-    results = []
-    for number, run in enumerate(runs):
-        config, folder = config_of(study, run), run_folder / run.name
-        weights = folder / f"{config.name}.safetensors"
-
-        def part_of_all(done: int, total: int | None, before: int = number) -> bool:
-            whole = total or 1
-            return progress(before * whole + done, len(runs) * whole)
-
-        if not weights.exists() or read_header(weights)["training"]["config"] != json.loads(
-            json.dumps(config.as_dict())
-        ):
-            weights = train(config, folder, part_of_all)
-        header = read_header(weights)
-        results.append({**asdict(run), **header["metrics"]["test"], "seconds": header["training"]["seconds"]})
-        report(progress, number + 1, len(runs))
     with written_whole(run_folder / "results.json", RUN_ADVICE) as beside:
         beside.write_text(json.dumps(results, indent=1), encoding="utf-8")
     draw(results, run_folder / "report.png")

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from ...core.camera import project_screen, project_screen_linear
 from ...core.errors import FileFormatError
 from ...core.lifter.losses import bone_length_loss, mpjpe_loss, trajectory_loss
-from ...core.lifter.network import LifterConfig, TemporalLifter
+from ...core.lifter.network import LifterConfig, TemporalLifter, batch_norm_momentum
 from ...core.skeletons import KEYPOINT_LAYOUTS, Skeleton, joints_in_both, mirrored_layout
 from ..processes import part_of
 from .chunks import ChunkBatch, ChunkSet, ShuffledOrder, Windows
@@ -71,7 +71,7 @@ class SequenceLesson(nn.Module):
                     widths=network.widths,
                     dropout=network.dropout,
                     causal=network.causal,
-                    **({"dense": True} if network.dense else {}),
+                    dense=network.dense,
                 )
             )
 
@@ -117,7 +117,7 @@ class SequenceLesson(nn.Module):
         epoch = step // self.steps_per_epoch
         for group in optimiser.param_groups:
             group["lr"] = self.config.loop.learning_rate * self.config.loop.learning_rate_decay**epoch
-        momentum = 0.1 * 0.01 ** (epoch / self.config.loop.epochs)
+        momentum = batch_norm_momentum(epoch + 1, self.config.loop.epochs)
         for network in (self.lifter, self.trajectory):
             if network is not None:
                 network.set_batch_norm_momentum(momentum)

@@ -120,7 +120,8 @@ def _labelling_order(clips: list[list[FilmedSequence]], by: str, seed: int) -> n
         raise FileFormatError(f"[data] labelled_by must be person or clip, not '{by}'.")
     people = sorted({clip[0].subject for clip in clips})
     turn = dict(zip(people, rng.permutation(len(people)), strict=True))
-    return np.lexsort([rng.permutation(len(clips)), [turn[clip[0].subject] for clip in clips]])
+    whose = np.array([turn[clip[0].subject] for clip in clips])
+    return np.lexsort((rng.permutation(len(clips)), whose))
 
 
 def split_labelled(
