@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from .. import __version__
 from ..core.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_TRY_AGAIN, EXIT_USAGE, KeyliftError
-from . import capture, detect, doctor, lift, preview, retarget, train, weights
+from . import bench, capture, detect, doctor, evaluate, lift, preview, retarget, train, weights
 from .arguments import Explained, add_general_options
 from .interruption import listening
 from .reporting import Reporter
@@ -26,7 +26,9 @@ COMMANDS = {
     "retarget": retarget,
     "preview": preview,
     "train": train,
+    "evaluate": evaluate,
     "weights": weights,
+    "bench": bench,
     "doctor": doctor,
 }
 

@@ -5,7 +5,7 @@ from torch import nn
 from torch.nn import functional
 
 from keylift.core.errors import WeightsError
-from keylift.core.lifter.network import LifterConfig, TemporalLifter
+from keylift.core.lifter.network import LifterConfig, TemporalLifter, batch_norm_momentum
 
 
 def lifter(widths=(3, 3, 3), channels=16, causal=False, **more) -> TemporalLifter:
@@ -113,3 +113,74 @@ def test_a_configuration_comes_back():
     config = LifterConfig(22, 3, 41, 45, 512, (3, 3, 3), 0.1, True)
     assert LifterConfig.from_dict(config.as_dict()) == config
     assert np.prod(config.widths) == config.receptive_field == 27
+
+
+@pytest.mark.parametrize(("widths", "millions"), [((3,) * 3, 17.09), ((3,) * 4, 25.48), ((3,) * 5, 33.87)])
+def test_flops_per_frame_are_the_papers(widths, millions):
+    assert round(LifterConfig(17, 2, 17, widths=widths).flops_per_frame / 1e6, 2) == millions
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("widths", [(3, 3, 3), (3, 5, 1), (5, 3)])
+def test_every_frame_is_a_tap_in_the_dense_ablation(widths, causal):
+    net = lifter(widths, channels=8, causal=causal, dense=True)
+    pads = [block.pad for block in net.config.blocks]
+    kernels = [net.layers_conv[2 * block].weight.shape[2] for block in range(len(pads))]
+    assert kernels == [2 * pad + 1 for pad in pads]
+    assert net.layers_conv[0].weight.shape == (8, 8, widths[0] * (widths[1] - 1) + 1)
+    field = net.config.receptive_field
+    x = torch.randn(2, field + 3, 17, 2)
+    with torch.no_grad():
+        dense, _ = net(x)
+        one, _ = net.forward_window(x[:, 2 : 2 + field])
+    assert dense.shape == (2, 4, 17, 3)
+    assert torch.allclose(one[:, 0], dense[:, 2], atol=1e-6)
+
+
+def test_the_dense_ablation_with_only_the_dilated_taps_is_the_dilated_network():
+    net, dilated = lifter(channels=8, causal=True, dense=True), lifter(channels=8, causal=True)
+    state = net.state_dict()
+    for name, value in dilated.state_dict().items():
+        if value.shape == state[name].shape:
+            state[name] = value
+        else:
+            block = dilated.config.blocks[int(name.split(".")[1]) // 2]
+            state[name].zero_()
+            state[name][:, :, :: block.dilation] = value
+    net.load_state_dict(state)
+    x = torch.randn(1, 33, 17, 2)
+    with torch.no_grad():
+        assert torch.allclose(net(x)[0], dilated(x)[0], atol=1e-6)
+
+
+def test_headers_from_before_the_dense_ablation_are_read():
+    old = LifterConfig(17, 2, 17).as_dict()
+    del old["dense"]
+    assert LifterConfig.from_dict(old) == LifterConfig(17, 2, 17)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"channels": "many"},
+        {"channels": 8.5},
+        {"points_in": True},
+        {"widths": "33"},
+        {"dropout": 1.5},
+        {"points_in": 10**6},
+        {"channels": 8192, "widths": [3] * 7},
+        {"dense": True, "widths": [3, 1365]},
+    ],
+)
+def test_a_configuration_that_would_fill_the_memory_or_is_of_another_kind_is_refused(values):
+    with pytest.raises(WeightsError):
+        LifterConfig.from_dict({**LifterConfig(17, 2, 17).as_dict(), **values})
+
+
+def test_the_momentum_of_the_batch_norms_falls_from_a_tenth_to_a_thousandth():
+    assert batch_norm_momentum(1, 60) == 0.1
+    assert batch_norm_momentum(2, 60) == pytest.approx(0.1 * 0.01 ** (1 / 60))
+    assert batch_norm_momentum(61, 60) == pytest.approx(0.001)
+    net = lifter()
+    net.set_batch_norm_momentum(batch_norm_momentum(31, 60))
+    assert all(norm.momentum == pytest.approx(0.01) for norm in (net.expand_bn, *net.layers_bn))

@@ -84,11 +84,11 @@ def test_a_study_compares_what_can_be_compared():
     assert runs == [
         "1pc-supervised-seed1",
         "1pc-semi-supervised-seed1",
-        "1pc-no-projection-seed1",
-        "1pc-no-bone-term-seed1",
         "50pc-supervised-seed1",
         "50pc-semi-supervised-seed1",
         "100pc-supervised-seed1",
+        "1pc-no-projection-seed1",
+        "1pc-no-bone-term-seed1",
     ]
 
 

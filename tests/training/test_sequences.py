@@ -211,9 +211,7 @@ def test_warm_up_sees_labelled_chunks_alone_and_ablations_leave_their_term_out()
     labelled, unlabelled = looking_at(), looking_at(seed=1).without_labels()
 
     def parts(step: int, **settings) -> set[str]:
-        lesson = SequenceLesson(
-            config(SemiSupervised(True, **settings)), [labelled], [unlabelled], "h36m17", H36M_17
-        )
+        lesson = SequenceLesson(config(SemiSupervised(True, **settings)), [labelled], [unlabelled], "h36m17", H36M_17)
         return set(lesson(lesson.batch(step))) - {"loss"}
 
     assert parts(0) == {"pose", "trajectory"} == parts(4)

@@ -125,6 +125,7 @@ class SemiSupervised:
     warm_up_epochs:    epochs of labelled batches alone at the start
     projection:        compare the projected pose with the keypoints; False = an ablation
     bone_term:         compare mean bone lengths with the labelled ones; False = an ablation
+    bone_weight:       of that term; 1 in the paper, whose batches are large (its sign is noise in small ones)
     linear_projection: leave the lens distortion out
     """
 
@@ -132,6 +133,7 @@ class SemiSupervised:
     warm_up_epochs: int = 1
     projection: bool = True
     bone_term: bool = True
+    bone_weight: float = 1.0
     linear_projection: bool = False
 
 

@@ -75,14 +75,15 @@ class Run:
 
 
 def runs_of(study: LabelStudy) -> Iterator[Run]:
-    """All runs of a study, those that are compared with each other side by side."""
+    """All runs of a study: those that are compared with each other side by side, ablations last."""
+    compared = [variant for variant in VARIANTS if variant not in ABLATIONS]
     for seed in study.seeds:
         for part in study.labelled_parts:
-            for variant in VARIANTS:
-                if part >= 1 and variant != "supervised":
-                    continue
-                if variant in ABLATIONS and part not in study.ablation_parts:
-                    continue
+            for variant in compared if part < 1 else compared[:1]:
+                yield Run(part, variant, seed)
+    for seed in study.seeds:
+        for part in study.ablation_parts:
+            for variant in ABLATIONS:
                 yield Run(part, variant, seed)
 
 

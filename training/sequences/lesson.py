@@ -170,7 +170,8 @@ class SequenceLesson(nn.Module):
                 seen = unlabelled_keypoints[:, self.windows.output, [point for _, point in self._seen], :2]
                 losses["projection"] = mpjpe_loss(picture, seen)
             if settings.bone_term:
-                losses["bones"] = bone_length_loss(positions[:count], positions[count:], self.skeleton.parents)
+                bones = bone_length_loss(positions[:count], positions[count:], self.skeleton.parents)
+                losses["bones"] = settings.bone_weight * bones
         return {"loss": torch.stack(list(losses.values())).sum(), **losses}
 
     def tensors(self) -> dict[str, Tensor]:
