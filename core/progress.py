@@ -21,4 +21,4 @@ def silent(done: int, total: int | None) -> bool:
 def report(progress: Progress, done: int, total: int | None) -> None:
     """Tell ``progress`` and raise Cancelled when it answers False."""
     if progress(done, total) is False:
-        raise Cancelled("Stopped on request. Nothing was written.")
+        raise Cancelled("Stopped on request.")

@@ -80,15 +80,18 @@ class Reporter:
 
     def _lines(self, title: str) -> Show:
         began = last = time.monotonic()
+        # What was done in an earlier run took none of this one's time.
+        start: int | None = None
         if not self.quiet:
             print(title, file=sys.stderr, flush=True)
 
         def show(done: int, total: int | None) -> None:
-            nonlocal last
+            nonlocal last, start
+            start = done if start is None else start
             now = time.monotonic()
             if not self.quiet and now - last >= SECONDS_BETWEEN_LINES:
                 last = now
-                print(f"  {_how_far(done, total, now - began)}", file=sys.stderr, flush=True)
+                print(f"  {_how_far(done, total, now - began, start)}", file=sys.stderr, flush=True)
 
         return show
 
@@ -113,10 +116,10 @@ class Reporter:
             print(json.dumps({"error": message, "kind": kind, "exit_code": exit_code}), flush=True)
 
 
-def _how_far(done: int, total: int | None, seconds: float) -> str:
+def _how_far(done: int, total: int | None, seconds: float, start: int = 0) -> str:
     if not total:
         return f"{done}"
-    left = f", {seconds / done * (total - done):.0f} s left" if done else ""
+    left = f", {seconds / (done - start) * (total - done):.0f} s left" if done > start else ""
     return f"{done} of {total}{left}"
 
 

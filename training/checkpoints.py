@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
-import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,11 +20,14 @@ from torch.optim import Optimizer
 
 from ..core.errors import FileFormatError
 from ..core.output_files import written_whole
+from . import processes
 
 RUN_ADVICE = "Choose another folder with --run."
 FOLDER = "checkpoints"
 KEPT = 2
+SET_ASIDE = ".damaged"
 _NAME = re.compile(r"step-(\d{9})\.safetensors")
+_ELSEWHERE = "Train without --resume in another folder (--run)"
 
 
 class _Damaged(Exception):
@@ -44,14 +48,26 @@ class Standing:
     pending: dict[str, list[float]] = field(default_factory=dict)
 
 
-def _digest(tensors: Mapping[str, Tensor]) -> str:
-    """Hash over names and values; safetensors notices a file cut short but no changed bytes."""
+def _circumstances() -> dict[str, Any]:
+    """What else the last bits of a result depend on: sums are taken in the order that these bring about."""
+    return {"processes": processes.world_size(), "threads": torch.get_num_threads(), "torch": torch.__version__}
+
+
+def _digest(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> str:
+    """Hash over all that a checkpoint says; safetensors notices a file cut short but no changed bytes."""
     found = hashlib.blake2b(digest_size=16)
+    found.update(json.dumps({name: metadata[name] for name in metadata if name != "digest"}, sort_keys=True).encode())
     for name in sorted(tensors):
         value = tensors[name].detach().cpu().contiguous()
         found.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
         found.update(value.flatten().view(torch.uint8).numpy().data)
     return found.hexdigest()
+
+
+def _step_of(path: Path) -> int:
+    named = _NAME.fullmatch(path.name)
+    assert named is not None
+    return int(named[1])
 
 
 def saved(run_folder: Path) -> list[Path]:
@@ -79,22 +95,28 @@ def save(
         "log": json.dumps(standing.log),
         "pending": json.dumps(standing.pending),
         "config": json.dumps(config, sort_keys=True),
-        "digest": _digest(tensors),
+        "circumstances": json.dumps(_circumstances()),
     }
+    metadata["digest"] = _digest(metadata, tensors)
     with written_whole(run_folder / FOLDER / f"step-{standing.step:09d}.safetensors", RUN_ADVICE) as beside:
         save_file(tensors, str(beside), metadata)
-    for old in saved(run_folder)[KEPT:]:
-        old.unlink(missing_ok=True)
+    for old in [path for path in saved(run_folder) if _step_of(path) <= standing.step][KEPT:]:
+        # What can't be removed now (Windows, while a virus scanner reads it) will be after the next one.
+        with suppress(OSError):
+            old.unlink()
 
 
 def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    if not path.is_file():
+        raise _Damaged("it is no file")
     try:
         with safe_open(str(path), framework="pt") as file:
             metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dictionary
+            # Copies: the file stays open below the tensors that it gives, and Windows removes no open file.
+            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 - not a dictionary
     except (OSError, SafetensorError, ValueError) as problem:
         raise _Damaged(str(problem)) from problem
-    if metadata.get("digest") != _digest(tensors):
+    if metadata.get("digest") != _digest(metadata, tensors):
         raise _Damaged("its content is not what was written")
     return metadata, tensors
 
@@ -104,38 +126,59 @@ def load(
 ) -> tuple[Standing | None, list[str]]:
     """Put the newest sound checkpoint back; None when the run has none yet.
 
-    returns: where the run stands, and a sentence for each checkpoint that was passed over because it is damaged
+    returns: where the run stands, and sentences for a person: which checkpoints are damaged and were set aside, and
+             why the run may not go on bit for bit
     Raises FileFormatError when it was made with another configuration, or all of them are damaged.
     """
-    folder = run_folder / FOLDER
-    for left_behind in folder.glob(".keylift-*"):
-        # Half-written by a process that was killed.
-        shutil.rmtree(left_behind, ignore_errors=True)
-    passed_over = []
+    passed_over: list[tuple[Path, _Damaged]] = []
     for path in saved(run_folder):
         try:
             metadata, tensors = _read(path)
         except _Damaged as problem:
-            passed_over.append(f"The checkpoint '{path.name}' is damaged ({problem}); going on from the one before.")
+            passed_over.append((path, problem))
             continue
         if metadata["config"] != json.dumps(config, sort_keys=True):
             raise FileFormatError(
-                f"The run in '{run_folder}' was made with another configuration. Train without --resume in another "
-                "folder (--run), or put the configuration back."
+                f"The run in '{run_folder}' was made with another configuration. {_ELSEWHERE}, or put the "
+                "configuration back."
             )
-        _put_back(tensors, lesson, optimiser)
+        _put_back(path, tensors, lesson, optimiser)
+        sentences = [_set_aside(damaged, problem) for damaged, problem in passed_over]
+        before, now = json.loads(metadata["circumstances"]), _circumstances()
+        if differing := [f"{name} {before[name]}, now {now[name]}" for name in now if before.get(name) != now[name]]:
+            sentences.append(
+                f"The checkpoint '{path.name}' was made with {'; '.join(differing)}. The run goes on, though its last "
+                "digits won't be those of one that never stopped."
+            )
         log, pending = json.loads(metadata["log"]), json.loads(metadata["pending"])
-        return Standing(int(metadata["step"]), float(metadata["seconds"]), log, pending), passed_over
+        return Standing(int(metadata["step"]), float(metadata["seconds"]), log, pending), sentences
     if passed_over:
-        raise FileFormatError(f"Every checkpoint in '{folder}' is damaged. Train without --resume in another folder.")
+        reasons = "; ".join(f"{path.name}: {problem}" for path, problem in passed_over)
+        raise FileFormatError(f"Every checkpoint in '{run_folder / FOLDER}' is damaged ({reasons}). {_ELSEWHERE}.")
     return None, []
 
 
-def _put_back(tensors: Mapping[str, Tensor], lesson: nn.Module, optimiser: Optimizer) -> None:
-    lesson.load_state_dict({n.removeprefix("lesson."): t for n, t in tensors.items() if n.startswith("lesson.")})
+def _set_aside(path: Path, problem: _Damaged) -> str:
+    """Give a damaged checkpoint a name that is no checkpoint's, and say so."""
+    aside = path.with_name(path.name + SET_ASIDE)
+    if processes.rank() == 0:
+        with suppress(OSError):
+            os.replace(path, aside)
+    return (
+        f"The checkpoint '{path.name}' is damaged ({problem}) and now called '{aside.name}'; going on from one before."
+    )
+
+
+def _put_back(path: Path, tensors: Mapping[str, Tensor], lesson: nn.Module, optimiser: Optimizer) -> None:
     state: dict[int, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         if name.startswith("optimiser."):
             _, index, part = name.split(".")
             state.setdefault(int(index), {})[part] = tensor
-    optimiser.load_state_dict({**optimiser.state_dict(), "state": state})
+    try:
+        lesson.load_state_dict({n.removeprefix("lesson."): t for n, t in tensors.items() if n.startswith("lesson.")})
+        optimiser.load_state_dict({**optimiser.state_dict(), "state": state})
+    except (RuntimeError, ValueError) as problem:
+        raise FileFormatError(
+            f"The checkpoint '{path}' doesn't fit this version of Keylift. {_ELSEWHERE}, or use the version it is from."
+        ) from problem

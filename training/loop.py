@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -15,12 +16,12 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
+from ..core.errors import Cancelled
 from ..core.progress import Progress, report, silent
 from . import checkpoints, run_folder
-from .processes import rank, share_batch_norms, world_size
+from .processes import check_agreed, rank, share_batch_norms, shared
 
 AHEAD = 4
 
@@ -85,9 +86,48 @@ def computed_in(precision: str, device: torch.device) -> Any:
     return torch.autocast(device.type, torch.bfloat16) if half else nullcontext()
 
 
+@contextmanager
+def reproducible(device: torch.device) -> Iterator[None]:
+    """A block whose sums come out alike every time: torch takes its deterministic algorithms, where it has them."""
+    if device.type == "cuda":
+        # Must be there before the first matrix product; https://docs.nvidia.com/cuda/cublas, "Results reproducibility".
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    enabled, warn_only = (
+        torch.are_deterministic_algorithms_enabled(),
+        torch.is_deterministic_algorithms_warn_only_enabled(),
+    )
+    filled = torch.utils.deterministic.fill_uninitialized_memory
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.utils.deterministic.fill_uninitialized_memory = False
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(enabled, warn_only=warn_only)
+        torch.utils.deterministic.fill_uninitialized_memory = filled
+
+
 def averages(pending: Mapping[str, list[float]]) -> dict[str, float]:
     """Means of the losses of several steps; the total is called ``loss``, its parts ``loss_NAME``."""
     return {name if name == "loss" else f"loss_{name}": float(np.mean(values)) for name, values in pending.items()}
+
+
+def _taken_up(
+    folder: Path,
+    config: Mapping[str, Any],
+    lesson: nn.Module,
+    optimiser: Optimizer,
+    device: torch.device,
+    tell: Callable[[str], None],
+) -> checkpoints.Standing:
+    """Where the run in ``folder`` stands, with the networks and the optimiser put back."""
+    standing, sentences = checkpoints.load(folder, config, lesson, optimiser)
+    check_agreed(standing.step if standing else 0, device)
+    for sentence in sentences:
+        tell(sentence)
+    if standing is None:
+        tell(f"There is no checkpoint in '{folder}' yet; starting from the beginning.")
+        return checkpoints.Standing()
+    return standing
 
 
 def learn(
@@ -104,29 +144,35 @@ def learn(
 ) -> checkpoints.Standing:
     """Take ``lesson`` (a Lesson and a torch module on ``device``) through all its steps.
 
+    When ``progress`` asks to stop, a checkpoint of that moment is written first.
+
     validate: gives errors to log; the lesson is in evaluation mode while it runs
     resume:   go on from the newest sound checkpoint of ``folder``
     tell:     hears what a person should know
     Raises FileFormatError when a checkpoint doesn't fit, KeyliftErrors of the output, and Cancelled.
     """
+    share_batch_norms(lesson)
     optimiser = lesson.make_optimiser()
-    standing = None
     if resume:
-        standing, passed_over = checkpoints.load(folder, config, lesson, optimiser)
-        for sentence in passed_over:
-            tell(sentence)
+        standing = _taken_up(folder, config, lesson, optimiser, device, tell)
     else:
         run_folder.check_new(folder)
-    standing = standing or checkpoints.Standing()
+        standing = checkpoints.Standing()
     step, log, pending = standing.step, standing.log, standing.pending
-    module: nn.Module = lesson
-    if world_size() > 1:
-        share_batch_norms(lesson)
-        # Buffers agree already: every process computes them from the whole batch.
-        module = DistributedDataParallel(lesson, broadcast_buffers=False)
+    module = shared(lesson)
     writes = rank() == 0
-    began, saved_at = time.monotonic() - standing.seconds, time.monotonic()
-    with run_folder.RunFolder(folder if writes else None, config, step) as record:
+    began, saved_at, saved_step = time.monotonic() - standing.seconds, time.monotonic(), step
+
+    def save() -> None:
+        nonlocal saved_at, saved_step
+        if writes and saved_step != step:
+            now = checkpoints.Standing(step, time.monotonic() - began, log, pending)
+            checkpoints.save(folder, config, now, lesson, optimiser)
+            saved_at, saved_step = time.monotonic(), step
+
+    record = run_folder.RunFolder(folder if writes else None, config, step, tell)
+    with record, reproducible(device):
+        report(progress, step, lesson.steps)
         for batch in batches_ahead(lesson.batch, step, lesson.steps):
             lesson.train()
             lesson.prepare_step(step, optimiser)
@@ -139,7 +185,6 @@ def learn(
             for name, value in parts.items():
                 pending.setdefault(name, []).append(float(value.detach()))
             step += 1
-            report(progress, step, lesson.steps)
             last = step == lesson.steps
             if step % plan.validate_every == 0 or last:
                 lesson.eval()
@@ -149,9 +194,13 @@ def learn(
                 record.add(log)
             due = bool(plan.checkpoint_every) and step % plan.checkpoint_every == 0
             due = due or (plan.checkpoint_every_s > 0 and time.monotonic() - saved_at >= plan.checkpoint_every_s)
-            if (due or last) and writes:
-                standing = checkpoints.Standing(step, time.monotonic() - began, log, pending)
-                checkpoints.save(folder, config, standing, lesson, optimiser)
-                saved_at = time.monotonic()
+            if due or last:
+                save()
+            try:
+                report(progress, step, lesson.steps)
+            except Cancelled:
+                save()
+                tell(f"Stopped after step {step} of {lesson.steps}. --resume goes on from there.")
+                raise
     lesson.eval()
     return checkpoints.Standing(step, time.monotonic() - began, log)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import shutil
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from ..core.errors import OutputError
 from ..core.output_files import written_whole
-from .checkpoints import RUN_ADVICE, saved
+from .checkpoints import FOLDER, RUN_ADVICE, saved
 
 # Keys of a log entry that are no curve.
 _COUNTERS = ("step", "seconds")
@@ -18,23 +19,43 @@ _COUNTERS = ("step", "seconds")
 
 def check_new(run_folder: Path) -> None:
     """Raise OutputError when the folder holds a run that a new one would write over."""
-    if saved(run_folder):
+    if saved(run_folder) or next(run_folder.glob("*.safetensors"), None) is not None:
         raise OutputError(
             f"'{run_folder}' holds a run already. Go on with it by --resume, or choose another folder with --run."
         )
 
 
-class RunFolder:
-    """Writes a run's log as it goes; a context manager. With ``path`` None (a helper process) it writes nothing."""
+def _remove_left_behind(run_folder: Path) -> None:
+    """Remove what a process that was killed had half written."""
+    for folder in (run_folder, run_folder / FOLDER):
+        for left_behind in folder.glob(".keylift-*"):
+            shutil.rmtree(left_behind, ignore_errors=True)
 
-    def __init__(self, path: Path | None, config: Mapping[str, Any], first_step: int = 0) -> None:
+
+class RunFolder:
+    """Writes a run's log as it goes; a context manager. With ``path`` None (a helper process) it writes nothing.
+
+    first_step: step that the run goes on from
+    tell:       hears what a person should know
+    """
+
+    def __init__(
+        self,
+        path: Path | None,
+        config: Mapping[str, Any],
+        first_step: int = 0,
+        tell: Callable[[str], None] = lambda _: None,
+    ) -> None:
         self.path = path
         self._scalars: Any = None
         if path is None:
             return
+        _remove_left_behind(path)
         with written_whole(path / "config.json", RUN_ADVICE) as beside:
             beside.write_text(json.dumps(config, indent=1), encoding="utf-8")
         self._scalars = _scalar_writer(path / "tensorboard", first_step)
+        if self._scalars is None:
+            tell("TensorBoard is not installed, so it gets no scalars; log.json and curves.png hold the same values.")
 
     def __enter__(self) -> RunFolder:
         return self
@@ -66,28 +87,37 @@ def _scalar_writer(folder: Path, first_step: int) -> Any:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         return None
-    # After a resume what was written beyond the checkpoint is void.
-    return SummaryWriter(str(folder), purge_step=first_step + 1 if first_step else None)  # type: ignore[no-untyped-call]
+    # What a run that was killed wrote beyond its last checkpoint is void.
+    return SummaryWriter(str(folder), purge_step=first_step + 1)  # type: ignore[no-untyped-call]
 
 
 def draw_curves(log: list[dict[str, float]], path: Path) -> None:
-    """Learning curves as a picture: losses on the left, errors in millimetres on the right."""
+    """Learning curves as a picture: losses on the left, errors in millimetres on the right.
+
+    A loss that joins in later (after a warm-up) has a curve from there on.
+    """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(11, 4), layout="constrained")
+    figure = Figure(figsize=(11, 4.5), layout="constrained")
     losses, errors = figure.subplots(1, 2)
-    steps = [entry["step"] for entry in log]
-    for name in log[-1]:
-        if name in _COUNTERS or not all(name in entry for entry in log):
-            continue
+    for name in dict.fromkeys(name for entry in log for name in entry):
         axes = errors if name.endswith("_mm") else losses if name.startswith("loss") else None
-        if axes is not None:
-            axes.plot(steps, [entry[name] for entry in log], marker=".", label=name)
-    losses.set(title="training loss", xlabel="step", yscale="log")
-    errors.set(title="error on the validation set (mm)", xlabel="step")
+        if name in _COUNTERS or axes is None:
+            continue
+        points = [(entry["step"], entry[name]) for entry in log if name in entry]
+        label = name.removesuffix("_mm").replace("loss_", "").replace("_", "-")
+        label = {"loss": "total"}.get(label, label)
+        axes.plot(*zip(*points, strict=True), marker="." if len(points) < 100 else "", label=label)
+    losses.set(title="Training loss", xlabel="step", ylabel="loss")
+    if all(value > 0 for line in losses.get_lines() for value in line.get_ydata()):
+        losses.set_yscale("log")
+    errors.set(title="Error on the validation set", xlabel="step", ylabel="mm")
     for axes in (losses, errors):
-        axes.grid(alpha=0.3)
+        axes.grid(alpha=0.3, which="both")
         if axes.get_legend_handles_labels()[0]:
-            axes.legend()
+            # Below, where it hides no curve.
+            axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=5, frameon=False)
+        else:
+            axes.set_axis_off()
     with written_whole(path, RUN_ADVICE) as beside:
         figure.savefig(beside, dpi=100)

@@ -14,7 +14,7 @@ from ..core.progress import Progress, silent
 from ..core.skeletons import LANDMARKS_41
 from ..core.weights import write_weights
 from . import processes
-from .checkpoints import RUN_ADVICE, Standing
+from .checkpoints import RUN_ADVICE, Standing, saved
 from .config import read_config
 from .label_runs import conduct
 from .loop import LoopPlan, learn
@@ -108,7 +108,7 @@ def train_on_views(
         standing = learn(
             lesson,
             plan,
-            config.as_dict(),
+            {**config.as_dict(), "data_sha256": {split: motion.sha256 for split, motion in data.items()}},
             run_folder,
             chosen,
             validate,
@@ -154,10 +154,11 @@ def train_on_sequences(
             checkpoint_every_s=loop.checkpoint_every_s,
             precision=loop.precision,
         )
+        read = {**labelled.sha256, **(unlabelled.sha256 if unlabelled else {}), **valid.sha256}
         standing = learn(
             lesson,
             plan,
-            config.as_dict(),
+            {**config.as_dict(), "data_sha256": read},
             run_folder,
             chosen,
             validate,
@@ -167,7 +168,7 @@ def train_on_sequences(
         )
         test = read_split(config.data, base_folder, "test")
         metrics = {"test": evaluate(test.sequences, lift).mean} if test.sequences else {}
-        facts = {"data_sha256": {**labelled.sha256, **valid.sha256, **test.sha256}, **lesson.facts()}
+        facts = {"data_sha256": {**read, **test.sha256}, **lesson.facts()}
         return _written(config, lesson, standing, lesson.tensors(), facts, metrics, run_folder)
 
 
@@ -190,7 +191,7 @@ def train_from_config(
     resume = resume or processes.restarted()
     if not resume:
         check_new(folder)
-    if processes.is_first() and not (resume and (folder / "config.toml").exists()):
+    if processes.is_first() and not (resume and saved(folder)):
         with written_whole(folder / "config.toml", RUN_ADVICE) as beside:
             beside.write_bytes(path.read_bytes())
     if isinstance(config, LabelStudy):

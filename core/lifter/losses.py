@@ -7,10 +7,10 @@ several processes train on parts of one batch, means are taken over the whole ba
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, distributed
-from torch.distributed.nn import functional as shared
 
 
 def sharing() -> bool:
@@ -18,9 +18,30 @@ def sharing() -> bool:
     return distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1
 
 
+class _SumOverProcesses(torch.autograd.Function):
+    """The sum of a value that every process has one of; what is wanted of the sum is wanted of each of them."""
+
+    @staticmethod
+    def forward(context: Any, value: Tensor) -> Tensor:
+        total = value.clone(memory_format=torch.contiguous_format)
+        distributed.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(context: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
+        # Every process goes on from its own copy of the sum, and all these copies ask something of this value.
+        total = gradient.clone(memory_format=torch.contiguous_format)
+        distributed.all_reduce(total)
+        return total
+
+
 def sum_over_processes(value: Tensor) -> Tensor:
-    """Sum of every process's ``value``; gradients flow back to all of them."""
-    return shared.all_reduce(value) if sharing() else value
+    """Sum of every process's ``value``; gradients flow back to all of them.
+
+    Where each process takes the same loss of the sum, gradients are those of the sum of these losses: as many times too
+    large as there are processes. Their mean over processes, which DistributedDataParallel takes, is the loss's own.
+    """
+    return _SumOverProcesses.apply(value) if sharing() else value  # type: ignore[no-untyped-call]
 
 
 def batch_mean(values: Tensor, sizes: Sequence[int] = (0,)) -> Tensor:

@@ -182,7 +182,7 @@ class TemporalLifter(nn.Module):
             batch, frames, channels = x.shape
             weight = conv.weight.permute(0, 2, 1).flatten(1)
             x = learnt_product(x.reshape(batch * frames // width, width * channels), weight)
-            return self.drop(functional.relu(norm(x))).view(batch, frames // width, -1)
+            return self.drop(functional.relu(norm(x))).view(batch, frames // width, conv.weight.shape[0])
 
         x = merged(window.flatten(2), self.expand_conv, self.expand_bn, self.config.widths[0])
         for block, width in enumerate(self.config.widths[1:]):

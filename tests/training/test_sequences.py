@@ -111,6 +111,12 @@ def test_the_order_is_a_new_permutation_each_pass_and_can_be_entered_anywhere():
         assert ShuffledOrder(10, 4, 1234).batch(number).tolist() == wanted.tolist()
 
 
+def test_a_chunk_that_would_be_alone_in_its_batch_joins_the_one_before():
+    order = ShuffledOrder(9, 4, 1234)
+    assert [len(order.batch(number)) for number in range(4)] == [4, 5, 4, 5]
+    assert sorted(np.concatenate([order.batch(0), order.batch(1)])) == list(range(9))
+
+
 @pytest.mark.parametrize(("length", "subset", "step"), [(1000, 0.1, 1), (1383, 0.01, 5), (50, 0.5, 5), (7, 0.1, 1)])
 def test_a_subset_is_the_run_of_frames_that_the_specification_says(length, subset, step):
     kept = int(round(length // step * subset) * step)

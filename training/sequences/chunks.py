@@ -139,6 +139,8 @@ class ChunkSet:
 class ShuffledOrder:
     """The order in which chunks are learnt from, pass after pass; any place of it can be looked up again.
 
+    The last batch of a pass holds what is left; a single chunk, which has no batch statistics, joins the batch before.
+
     seed: 1234 for labelled and 4321 for unlabelled chunks in the paper
     """
 
@@ -152,7 +154,8 @@ class ShuffledOrder:
     @property
     def batches_per_pass(self) -> int:
         """Batches until every chunk had its turn; the last of them may be smaller."""
-        return -(-self.count // self.size)
+        lone = self.count % self.size == 1 and self.count > self.size > 1
+        return -(-self.count // self.size) - lone
 
     def batch(self, number: int) -> np.ndarray:
         """Chunks of batch ``number``, counted over all passes."""
@@ -162,4 +165,5 @@ class ShuffledOrder:
         while self._pass < wanted:
             self._order = self._random.permutation(self.count)
             self._pass += 1
-        return self._order[within * self.size : (within + 1) * self.size]
+        last = within == self.batches_per_pass - 1
+        return self._order[within * self.size : None if last else (within + 1) * self.size]

@@ -82,6 +82,10 @@ class SequenceLesson(nn.Module):
         mirrors = mirrored_layout(names), skeleton.mirrored_order()
         self.labelled = ChunkSet(labelled, self.windows, *mirrors, loop.flip)
         self.order = ShuffledOrder(len(self.labelled), self._chunks_in_batch, _LABELLED_SEED)
+        if len(self.labelled) < 2:
+            raise FileFormatError(
+                "There is but one labelled chunk to learn from. Check the subjects and subset in [data]."
+            )
         if self.semi_supervised:
             if any(sequence.intrinsics is None for sequence in unlabelled):
                 raise FileFormatError("Unlabelled sequences need a camera to be projected into. Check [data] cameras.")
