@@ -12,16 +12,16 @@ from ..core.errors import FileFormatError, WeightsError
 from ..core.lifter.keypoint_lifter import KeypointLifter, load_lifter
 from ..core.lifter.lifting import load_ray_lifter
 from ..core.progress import Progress, silent
-from ..core.skeletons import LANDMARKS_41
 from ..core.weights import read_header
 from .config import read_config
-from .motion_files import read_motion_from
 from .sequences.config import SequenceConfig
-from .sequences.data import SequenceSet, Split, read_split
+from .sequences.data import read_split
 from .sequences.label_study import LabelStudy
 from .sequences.protocols import Scores, evaluate
+from .sequences.sequence import SequenceSet, Split
 from .views.config import ViewConfig
 from .views.evaluation import evaluate_on_views
+from .views.run import motion_of
 
 
 @dataclass(frozen=True)
@@ -97,8 +97,7 @@ def evaluate_weights(
 
 
 def _on_views(weights: Path, config: ViewConfig, base_folder: Path, split: Split, device: str) -> Evaluation:
-    files = {"train": config.data.train, "valid": config.data.valid, "test": config.data.test}
-    if split not in files:
+    if split == "unlabelled":
         raise FileFormatError("Synthetic views have the splits train, valid and test.")
     if read_header(weights).get("input_layout") != "rays21":
         raise WeightsError(
@@ -106,10 +105,7 @@ def _on_views(weights: Path, config: ViewConfig, base_folder: Path, split: Split
             'method = "sequences".'
         )
     lifter = load_ray_lifter(weights, device)
-    joint_map = base_folder / config.data.joint_map if config.data.joint_map else None
-    leave_out = config.data.leave_out_sources if split == "train" else ()
-    motion = read_motion_from(base_folder / files[split], joint_map, leave_out)
-    motion.check_has(*LANDMARKS_41.names)
+    motion = motion_of(config, base_folder, split, lambda _: None)
     windows = config.loop.test_windows
     return Evaluation(
         str(weights), split, {}, evaluate_on_views(lifter.network, motion, config.views, windows, 7, lifter.device)

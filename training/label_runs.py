@@ -18,6 +18,7 @@ from ..core.progress import Progress, report, silent
 from ..core.weights import read_header
 from .sequences.config import SequenceConfig
 from .sequences.label_study import LabelStudy, config_of, runs_of, write_report
+from .sequences.run import train_on_sequences
 
 _SECONDS_BETWEEN_LOOKS = 0.5
 _PARTS = 1000
@@ -92,7 +93,6 @@ def _set_up(how_far: MutableSequence[float], stop: Event, threads: int) -> None:
 
 def _train(config: SequenceConfig, base_folder: Path, folder: Path, number: int, device: str) -> str:
     """One run, in a worker; returns a sentence about it."""
-    from .train import train_on_sequences
 
     def progress(done: int, total: int | None) -> bool:
         _how_far[number] = done / (total or 1)

@@ -1,4 +1,4 @@
-"""What a run leaves for people: its configuration, its log, TensorBoard's scalars and a picture of its curves."""
+"""What a run leaves: its configuration, its log, TensorBoard's scalars, a picture of its curves, and the weights."""
 
 from __future__ import annotations
 
@@ -9,9 +9,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from ..core.errors import OutputError
 from ..core.output_files import written_whole
-from .checkpoints import FOLDER, RUN_ADVICE, saved
+from ..core.weights import write_weights
+from . import processes
+from .checkpoints import FOLDER, RUN_ADVICE, Standing, saved
 
 # Keys of a log entry that are no curve.
 _COUNTERS = ("step", "seconds")
@@ -121,3 +126,39 @@ def draw_curves(log: list[dict[str, float]], path: Path) -> None:
             axes.set_axis_off()
     with written_whole(path, RUN_ADVICE) as beside:
         figure.savefig(beside, dpi=100)
+
+
+def write_final_weights(
+    run_folder: Path,
+    config: Any,
+    header: Mapping[str, Any],
+    standing: Standing,
+    tensors: Mapping[str, Tensor],
+    facts: Mapping[str, Any],
+    metrics: Mapping[str, Any],
+) -> Path:
+    """Write the weights of a finished run with all that must be known of them, and return their file.
+
+    config:  a ViewConfig or SequenceConfig
+    header:  what the weights are, from the lesson
+    facts:   of the data; metrics: errors on people that it never saw
+    """
+    header = {
+        **header,
+        "licence": config.data.licence,
+        "acknowledgement": config.data.acknowledgement,
+        "metrics": metrics,
+        "training": {
+            "config": config.as_dict(),
+            "seconds": standing.seconds,
+            "torch": torch.__version__,
+            "processes": processes.world_size(),
+            "valid": standing.log[-1],
+            "log": standing.log,
+            **facts,
+        },
+    }
+    weights = run_folder / f"{config.name}.safetensors"
+    if processes.rank() == 0:
+        write_weights(weights, tensors, header, RUN_ADVICE)
+    return weights

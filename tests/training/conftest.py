@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from keylift.training.motion_data import MotionSet, read_motion
+from keylift.training.motion.motion_set import MotionSet, read_motion
 from training_runs import write_motion
 
 

@@ -12,10 +12,10 @@ from checkout import ROOT
 from keylift.core.errors import FileFormatError
 from keylift.core.metrics import p_mpjpe
 from keylift.core.skeletons import LANDMARKS_41
-from keylift.training.bvh_reader import MAX_DEPTH, read_bvh
-from keylift.training.joint_map import NEEDED_LANDMARKS
-from keylift.training.motion_data import read_motion
-from keylift.training.motion_files import read_motion_from
+from keylift.training.motion.bvh_reader import MAX_DEPTH, read_bvh
+from keylift.training.motion.files import read_motion_from
+from keylift.training.motion.joint_map import NEEDED_LANDMARKS
+from keylift.training.motion.motion_set import read_motion
 
 SHARED = ROOT.parent / "shared" / "data"
 SAMPLES = SHARED / "bvh_samples"

@@ -7,7 +7,7 @@ import pytest
 
 from keylift.core.errors import FileFormatError
 from keylift.core.skeletons import LANDMARKS_41
-from keylift.training.motion_files import read_motion_from
+from keylift.training.motion.files import read_motion_from
 from marker_samples import plug_in_gait_markers, write_c3d
 from walker import walk
 

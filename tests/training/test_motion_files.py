@@ -7,10 +7,10 @@ import pytest
 
 from keylift.core.errors import FileFormatError
 from keylift.core.skeletons import LANDMARKS_41
-from keylift.training.joint_map import NEEDED_LANDMARKS, built_in_joint_maps, read_joint_map
-from keylift.training.motion_clips import LandmarkClip, as_motion_set, at_rate, name_and_subject, turn_to_y_up
-from keylift.training.motion_data import MotionSet
-from keylift.training.motion_files import read_motion_from
+from keylift.training.motion.clips import LandmarkClip, as_motion_set, at_rate, name_and_subject, turn_to_y_up
+from keylift.training.motion.files import read_motion_from
+from keylift.training.motion.joint_map import NEEDED_LANDMARKS, built_in_joint_maps, read_joint_map
+from keylift.training.motion.motion_set import MotionSet
 from walker import walk
 
 WHOLE_MAP = 'kind = "bvh"\n[landmarks]\n' + "\n".join(f'{name} = "{name}"' for name in NEEDED_LANDMARKS)

@@ -12,10 +12,11 @@ from keylift.core.lifter.lifting import load_ray_lifter
 from keylift.core.skeletons import LANDMARKS_41
 from keylift.core.weights import find_weights, list_weights, read_header, read_tensors
 from keylift.training.config import read_config
-from keylift.training.motion_data import read_motion
-from keylift.training.train import train_from_config, train_on_views
+from keylift.training.motion.motion_set import read_motion
+from keylift.training.train import train_from_config
 from keylift.training.views.config import ViewConfig
 from keylift.training.views.lesson import learning_rate
+from keylift.training.views.run import train_on_views
 from keylift.training.views.synthetic_views import ViewMaker, ViewSettings
 from training_runs import write_motion
 from walker import walk

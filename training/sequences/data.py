@@ -2,32 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
 
-from ...core.skeletons import SKELETONS, Skeleton
+from ...core.skeletons import SKELETONS
 from . import synthetic_film
 from .config import FilmedData, MocapData
-from .sequence import FilmedSequence
-
-Split = Literal["train", "valid", "test", "unlabelled"]
-
-
-@dataclass(frozen=True, eq=False)
-class SequenceSet:
-    """Sequences and what their points are.
-
-    layout:   name of the keypoint layout
-    skeleton: the joints of the positions
-    sha256:   file -> hash of what was read
-    """
-
-    sequences: list[FilmedSequence]
-    layout: str
-    skeleton: Skeleton
-    sha256: dict[str, str]
+from .filmed_sets import read_filmed
+from .sequence import FilmedSequence, SequenceSet, Split
 
 
 def read_split(data: FilmedData | MocapData, base_folder: Path, split: Split) -> SequenceSet:
@@ -37,8 +20,6 @@ def read_split(data: FilmedData | MocapData, base_folder: Path, split: Split) ->
     """
     if isinstance(data, MocapData):
         return _filmed_mocap(data, base_folder, split)
-    from .filmed_sets import read_filmed
-
     return read_filmed(data, base_folder, split)
 
 

@@ -14,9 +14,8 @@ from ...core.skeletons import KEYPOINT_LAYOUTS, SKELETONS, Skeleton, joints_in_b
 from ...core.track_files import sha256_of
 from .camera_files import FilmingCamera, guessed_camera, read_cameras
 from .config import FilmedData
-from .data import SequenceSet, Split
 from .npz_sets import KeypointSet, PoseSet, read_keypoint_set, read_pose_set
-from .sequence import FilmedSequence, subset_frames
+from .sequence import FilmedSequence, SequenceSet, Split, subset_frames
 
 # Of the 32 joints in Human3.6M's files, the 17 that move by themselves, in the order of H36M_17.
 H36M_KEPT = [0, 1, 2, 3, 6, 7, 8, 12, 13, 14, 15, 17, 18, 19, 25, 26, 27]

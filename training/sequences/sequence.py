@@ -5,10 +5,14 @@ from __future__ import annotations
 import hashlib
 import struct
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 
 from ...core.errors import FileFormatError
+from ...core.skeletons import Skeleton
+
+Split = Literal["train", "valid", "test", "unlabelled"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +60,21 @@ class FilmedSequence:
         """Some of its frames; a step in ``frames`` lowers the frame rate."""
         positions = None if self.positions_m is None else self.positions_m[frames]
         return replace(self, keypoints=self.keypoints[frames], positions_m=positions, fps=self.fps / (frames.step or 1))
+
+
+@dataclass(frozen=True, eq=False)
+class SequenceSet:
+    """Sequences and what their points are.
+
+    layout:   name of the keypoint layout
+    skeleton: the joints of the positions
+    sha256:   file -> hash of what was read
+    """
+
+    sequences: list[FilmedSequence]
+    layout: str
+    skeleton: Skeleton
+    sha256: dict[str, str]
 
 
 def deterministic_between(low: int, high: int, seed: str) -> int:

@@ -10,8 +10,8 @@ from ...core.camera import project_screen, screen_intrinsics, world_to_camera
 from ...core.errors import FileFormatError
 from ...core.rotations import from_matrix
 from ...core.skeletons import LANDMARKS_41, SKELETONS
-from ..motion_data import MotionSet
-from ..motion_files import read_motion_from
+from ..motion.files import read_motion_from
+from ..motion.motion_set import MotionSet
 from .config import MocapData
 from .keypoint_noise import detected
 from .sequence import FilmedSequence

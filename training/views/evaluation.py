@@ -8,7 +8,7 @@ import torch
 from ...core.lifter.network import TemporalLifter
 from ...core.metrics import mpjpe, n_mpjpe, p_mpjpe
 from ...core.skeletons import LANDMARKS_41
-from ..motion_data import MotionSet
+from ..motion.motion_set import MotionSet
 from .synthetic_views import ViewMaker, ViewSettings
 
 BATCH = 512

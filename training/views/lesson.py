@@ -14,7 +14,7 @@ from ...core.lifter.losses import batch_mean
 from ...core.lifter.network import LifterConfig, TemporalLifter
 from ...core.lifter.ray_windows import FEATURES_IN, INPUT_LAYOUT, POINTS_IN
 from ...core.skeletons import LANDMARKS_41
-from ..motion_data import CONTACT_POINTS, MotionSet
+from ..motion.motion_set import CONTACT_POINTS, MotionSet
 from ..processes import rank, world_size
 from .config import ViewConfig
 from .synthetic_views import LIFTER_FPS, ViewBatch, ViewMaker

@@ -10,7 +10,7 @@ from ...core.detector_sites import detector_sites
 from ...core.errors import FileFormatError
 from ...core.lifter.ray_windows import box_of, normalise_windows
 from ...core.skeletons import LANDMARKS_41
-from ..motion_data import MotionSet
+from ..motion.motion_set import MotionSet
 from .detector_noise import NoiseSettings, observe
 
 LIFTER_FPS = 30.0

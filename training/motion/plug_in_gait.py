@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..core.rotations import between, normalised, rotate
+from ...core.rotations import between, normalised, rotate
 from .derived_landmarks import body_frame, frame_ahead
 
 _SIDES = (("l", "L", 1.0), ("r", "R", -1.0))

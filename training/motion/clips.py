@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 from scipy.interpolate import CubicSpline
 
-from ..core.errors import FileFormatError
-from ..core.rotations import between, to_matrix
-from ..core.skeletons import LANDMARKS_41
+from ...core.errors import FileFormatError
+from ...core.rotations import between, to_matrix
+from ...core.skeletons import LANDMARKS_41
 from .derived_landmarks import MEAN_LEG_M, leg_length
-from .motion_data import MotionSet, foot_contacts
+from .motion_set import MotionSet, foot_contacts
 
 MOTION_FPS = 60.0
 MAX_FRAMES_IN_FOLDER = 10_000_000

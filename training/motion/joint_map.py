@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from ..core.errors import FileFormatError
-from ..core.skeletons import LANDMARKS_41
+from ...core.errors import FileFormatError
+from ...core.skeletons import LANDMARKS_41
 
 MAX_MAP_BYTES = 1 << 20
 JOINT_MAPS_FOLDER = Path(__file__).parent / "joint_maps"

@@ -6,12 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from ..core.errors import FileFormatError
+from ...core.errors import FileFormatError
 from . import plug_in_gait
 from .c3d_reader import MarkerMotion, read_c3d
-from .derived_landmarks import completed
-from .joint_map import JointMap
-from .motion_clips import (
+from .clips import (
     MAX_FRAMES_IN_FOLDER,
     LandmarkClip,
     motion_files_in,
@@ -20,6 +18,8 @@ from .motion_clips import (
     unit_by_body_size,
     up_by_posture,
 )
+from .derived_landmarks import completed
+from .joint_map import JointMap
 
 # Landmark or part of the body -> its (F, 3) places or (F, 3, 3) frames.
 Parts = dict[str, np.ndarray]

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ..core.errors import FileFormatError
-from ..core.skeletons import LANDMARKS_41
-from ..core.track_files import sha256_of
+from ...core.errors import FileFormatError
+from ...core.skeletons import LANDMARKS_41
+from ...core.track_files import sha256_of
 
 CONTACT_POINTS = ("l_heel", "l_toe_base", "r_heel", "r_toe_base")
 # A heel or ball that stays this low and this slow stands on the floor.

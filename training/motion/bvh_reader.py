@@ -15,7 +15,7 @@ from typing import TextIO
 
 import numpy as np
 
-from ..core.errors import FileFormatError
+from ...core.errors import FileFormatError
 
 MAX_FILE_BYTES = 256 << 20
 MAX_NODES = 1024

@@ -8,12 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from ..core.errors import FileFormatError
-from ..core.rotations import normalised
+from ...core.errors import FileFormatError
+from ...core.rotations import normalised
 from .bvh_reader import BvhMotion, read_bvh
-from .derived_landmarks import body_frame, completed, frame_ahead
-from .joint_map import JointMap, Place, built_in_joint_maps
-from .motion_clips import (
+from .clips import (
     MAX_FRAMES_IN_FOLDER,
     LandmarkClip,
     motion_files_in,
@@ -22,6 +20,8 @@ from .motion_clips import (
     unit_by_body_size,
     up_by_posture,
 )
+from .derived_landmarks import body_frame, completed, frame_ahead
+from .joint_map import JointMap, Place, built_in_joint_maps
 
 # So many frames are posed at once: a rig of a thousand joints then takes 400 MB, one of a hundred 40.
 _FRAMES_AT_ONCE = 4096

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core.errors import FileFormatError
+from ...core.errors import FileFormatError
 
 MAX_FILE_BYTES = 512 << 20
 MAX_FRAMES = 2_000_000

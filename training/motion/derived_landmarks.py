@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..core.rotations import normalised
-from ..core.segments import T_POSE_M
-from ..core.skeletons import LANDMARKS_41
+from ...core.rotations import normalised
+from ...core.segments import T_POSE_M
+from ...core.skeletons import LANDMARKS_41
 
 # What is derived, from which landmark, in whose frame; later lines may stand on earlier ones.
 _DERIVED = (

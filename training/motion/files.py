@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from ..core.errors import FileFormatError
-from ..core.track_files import sha256_of
+from ...core.errors import FileFormatError
+from ...core.track_files import sha256_of
 from .bvh_motion import read_bvh_clips
 from .c3d_motion import read_c3d_clips
+from .clips import as_motion_set, motion_files_in
 from .joint_map import JointMap, read_joint_map
-from .motion_clips import as_motion_set, motion_files_in
-from .motion_data import MotionSet, read_motion
+from .motion_set import MotionSet, read_motion
 
 
 def _sha256_of_folder(folder: Path, files: list[Path]) -> str:
