@@ -89,6 +89,7 @@ def test_a_study_compares_what_can_be_compared():
         "100pc-supervised-seed1",
         "1pc-no-projection-seed1",
         "1pc-no-bone-term-seed1",
+        "1pc-bone-weight-1-seed1",
     ]
 
 
