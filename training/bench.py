@@ -217,7 +217,7 @@ def measure_training(case: tuple[tuple[int, ...], int, int], sizes: BenchSizes, 
         "S", "walking", "0", _keypoints(4 * batch), rng.normal(size=(4 * batch, _JOINTS, 3)), None, 50.0
     )
     chunks = ChunkSet([sequence], Windows(network.config.receptive_field), _MIRROR.points, _MIRROR.joints, flip=True)
-    ours = _Learner(network, lambda x: network.forward_window(x)[0], chunks, batch, fused=True)
+    ours = _Learner(network, network.forward_window, chunks, batch, fused=True)
     theirs = _Learner(plain, plain, chunks, batch)
     own_seconds, plain_seconds = in_turn(
         lambda: ours.learn(batches_ahead(ours.batch, 0, sizes.steps)),

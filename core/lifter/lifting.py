@@ -150,6 +150,6 @@ def lift_rays(
 
 def _run(lifter: RayLifter, inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     with torch.inference_mode():
-        positions, extras = lifter.network.forward_window(torch.from_numpy(inputs).to(lifter.device))
+        positions, extras = lifter.network.window_with_extras(torch.from_numpy(inputs).to(lifter.device))
     assert extras is not None
     return positions[:, 0].cpu().numpy().astype(np.float64), extras[:, 0].cpu().numpy().astype(np.float64)

@@ -18,7 +18,7 @@ from ..errors import WeightsError
 from .dropout import Dropout
 from .matrix_product import learnt_product
 
-MAX_RECEPTIVE_FIELD = 4095
+MAX_RECEPTIVE_FIELD = 1 << 16
 MAX_CHANNELS = 8192
 MAX_POINTS = 4096
 # As many float32 numbers as a weights file may hold bytes of.
@@ -78,7 +78,9 @@ class LifterConfig:
         if min(self.points_in, self.features_in, self.joints_out) < 1 or self.extras_out < 0:
             raise WeightsError("A lifter needs at least one input point, one feature and one joint.")
         points = max(self.points_in, self.features_in, self.joints_out, self.extras_out)
-        if self.receptive_field > MAX_RECEPTIVE_FIELD or not 0 < self.channels <= MAX_CHANNELS or points > MAX_POINTS:
+        if self.receptive_field > MAX_RECEPTIVE_FIELD:
+            raise WeightsError(f"A lifter that looks at {self.receptive_field} frames can't be real; check its widths.")
+        if not 0 < self.channels <= MAX_CHANNELS or points > MAX_POINTS:
             raise WeightsError("A lifter of this size can't be real: check the file's configuration.")
         if self.flops_per_frame > 2 * MAX_PARAMETERS:
             raise WeightsError("A lifter of this size can't be real: check the file's configuration.")
@@ -148,13 +150,21 @@ class TemporalLifter(nn.Module):
         self.extras = nn.Conv1d(channels, config.extras_out, 1) if config.extras_out else None
         self.drop = Dropout(config.dropout)
 
+    def forward(self, keypoints: Tensor) -> Tensor:
+        """Dense form. keypoints (B, T, K, C) -> positions (B, T - RF + 1, J, 3)."""
+        return self.with_extras(keypoints)[0]
+
+    def forward_window(self, window: Tensor) -> Tensor:
+        """Strided form. window (B, RF, K, C) -> positions (B, 1, J, 3)."""
+        return self.window_with_extras(window)[0]
+
     def _heads(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         """x: (B, C, T') -> positions (B, T', J, 3), extras (B, T', E)."""
         positions = self.shrink(x).transpose(1, 2).unflatten(2, (self.config.joints_out, 3))
         return positions, None if self.extras is None else self.extras(x).transpose(1, 2)
 
-    def forward(self, keypoints: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Dense form. keypoints (B, T, K, C) -> positions (B, T - RF + 1, J, 3) and extras (B, T - RF + 1, E)."""
+    def with_extras(self, keypoints: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Dense form with both heads. keypoints (B, T, K, C) -> positions (B, T - RF + 1, J, 3) and extras (B, T - RF + 1, E)."""
         x = keypoints.flatten(2).transpose(1, 2)
         x = self.drop(functional.relu(self.expand_bn(self.expand_conv(x))))
         for index, block in enumerate(self.config.blocks):
@@ -165,10 +175,10 @@ class TemporalLifter(nn.Module):
             x = residual + self.drop(functional.relu(self.layers_bn[2 * index + 1](narrow(x))))
         return self._heads(x)
 
-    def forward_window(self, window: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Strided form. window (B, RF, K, C) -> positions (B, 1, J, 3) and extras (B, 1, E).
+    def window_with_extras(self, window: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Strided form with both heads. window (B, RF, K, C) -> positions (B, 1, J, 3) and extras (B, 1, E).
 
-        The dense ablation has no such form: its taps overlap, so the window goes through ``forward``.
+        The dense ablation has no such form: its taps overlap, so the window goes through the dense form.
 
         A convolution whose stride is its width is a matrix product on neighbouring frames laid side by side, which is
         several times faster on a processor than a strided convolution.
@@ -176,7 +186,7 @@ class TemporalLifter(nn.Module):
         if window.shape[1] != self.config.receptive_field:
             raise ValueError(f"The window has {window.shape[1]} frames, not {self.config.receptive_field}.")
         if self.config.dense:
-            return self(window)
+            return self.with_extras(window)
 
         def merged(x: Tensor, conv: nn.Module, norm: nn.Module, width: int) -> Tensor:
             batch, frames, channels = x.shape

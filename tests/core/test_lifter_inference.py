@@ -47,7 +47,7 @@ def by_definition(net: TemporalLifter, keypoints: np.ndarray, mirror: Mirror | N
 
     def lifted(values: np.ndarray) -> np.ndarray:
         with torch.no_grad():
-            return net(torch.from_numpy(values)[None])[0][0].numpy()
+            return net(torch.from_numpy(values)[None])[0].numpy()
 
     plain = lifted(padded)
     if mirror is None:

@@ -41,10 +41,10 @@ def test_the_window_form_gives_the_frame_of_the_dense_form(widths, causal):
     field = net.config.receptive_field
     x = torch.randn(2, field + 6, 17, 2)
     with torch.no_grad():
-        dense, dense_extras = net(x)
+        dense, dense_extras = net.with_extras(x)
         assert dense.shape == (2, 7, 17, 3)
         for frame in (0, 3, 6):
-            one, extras = net.forward_window(x[:, frame : frame + field])
+            one, extras = net.window_with_extras(x[:, frame : frame + field])
             assert torch.allclose(one[:, 0], dense[:, frame], atol=1e-6)
             assert torch.allclose(extras[:, 0], dense_extras[:, frame], atol=1e-6)
 
@@ -70,7 +70,7 @@ def test_the_window_form_trains_like_strided_convolutions():
         plain = functional.conv1d(plain, state[f"layers_conv.{2 * block + 1}.weight"])
         plain = residual + functional.relu(norm(2 * block + 1)(plain))
     plain = functional.conv1d(plain, state["shrink.weight"], state["shrink.bias"])
-    mine, _ = net.forward_window(x)
+    mine = net.forward_window(x)
     assert torch.allclose(mine.flatten(2).transpose(1, 2), plain, atol=1e-5)
 
 
@@ -79,11 +79,11 @@ def test_a_frame_depends_on_its_receptive_field_and_a_causal_one_on_no_later_fra
     net = lifter(causal=causal)
     x = torch.randn(1, 27, 17, 2)
     with torch.no_grad():
-        base, _ = net(x)
+        base = net(x)
         for frame in (0, 13, 26):
             changed = x.clone()
             changed[:, frame] += 5
-            assert not torch.allclose(net(changed)[0], base)
+            assert not torch.allclose(net(changed), base)
     # The residual of a causal net is the last frame of the window: with all else silenced it passes just that on.
     for conv in net.layers_conv:
         conv.weight.data.zero_()
@@ -91,11 +91,11 @@ def test_a_frame_depends_on_its_receptive_field_and_a_causal_one_on_no_later_fra
         norm.bias.data.fill_(-1)
         norm.running_mean.zero_()
     with torch.no_grad():
-        base, _ = net(x)
+        base = net(x)
         for frame in range(27):
             changed = x.clone()
             changed[:, frame] += 5
-            reaches = not torch.allclose(net(changed)[0], base)
+            reaches = not torch.allclose(net(changed), base)
             assert reaches == (frame >= 24 if causal else 12 <= frame <= 14)
 
 
@@ -131,8 +131,8 @@ def test_every_frame_is_a_tap_in_the_dense_ablation(widths, causal):
     field = net.config.receptive_field
     x = torch.randn(2, field + 3, 17, 2)
     with torch.no_grad():
-        dense, _ = net(x)
-        one, _ = net.forward_window(x[:, 2 : 2 + field])
+        dense = net(x)
+        one = net.forward_window(x[:, 2 : 2 + field])
     assert dense.shape == (2, 4, 17, 3)
     assert torch.allclose(one[:, 0], dense[:, 2], atol=1e-6)
 
@@ -150,7 +150,7 @@ def test_the_dense_ablation_with_only_the_dilated_taps_is_the_dilated_network():
     net.load_state_dict(state)
     x = torch.randn(1, 33, 17, 2)
     with torch.no_grad():
-        assert torch.allclose(net(x)[0], dilated(x)[0], atol=1e-6)
+        assert torch.allclose(net(x), dilated(x), atol=1e-6)
 
 
 def test_headers_from_before_the_dense_ablation_are_read():

@@ -16,7 +16,7 @@ from keylift.core.lifter.network import LifterConfig, TemporalLifter
 def gradients(net: TemporalLifter, windows: torch.Tensor) -> dict[str, torch.Tensor]:
     """Of a loss that every output enters."""
     net.zero_grad()
-    positions, _ = net.forward_window(windows)
+    positions = net.forward_window(windows)
     (positions * torch.arange(positions.numel()).view(positions.shape).to(positions).cos()).sum().backward()
     return {name: value.grad for name, value in net.named_parameters()}
 

@@ -89,6 +89,13 @@ class SequenceLesson(nn.Module):
         if self.semi_supervised:
             if any(sequence.intrinsics is None for sequence in unlabelled):
                 raise FileFormatError("Unlabelled sequences need a camera to be projected into. Check [data] cameras.")
+            kinds = labelled[0].keypoints.shape[1:], unlabelled[0].keypoints.shape[1:]
+            if kinds[0] != kinds[1]:
+                raise FileFormatError(
+                    f"Labelled keypoints are {kinds[0][0]} points of {kinds[0][1]} values ({labelled[0].name}), unlabelled "
+                    f"ones {kinds[1][0]} of {kinds[1][1]} ({unlabelled[0].name}). They are learnt together and must be "
+                    "alike: check keypoint_layout, score and unlabelled_keypoints in [data]."
+                )
             self.unlabelled = ChunkSet(unlabelled, self.windows, *mirrors, loop.flip)
             self.unlabelled_order = ShuffledOrder(len(self.unlabelled), self._chunks_in_batch, _UNLABELLED_SEED)
             self._seen = joints_in_both(skeleton.names, names)
@@ -137,7 +144,7 @@ class SequenceLesson(nn.Module):
     def _run(self, network: TemporalLifter, keypoints: Tensor) -> Tensor:
         """(B, T, K, C) -> (B, stride, J, 3)"""
         form = network.forward_window if self.windows.stride == 1 else network.forward
-        return form(keypoints)[0]
+        return form(keypoints)
 
     def forward(self, batch: LessonBatch) -> dict[str, Tensor]:
         """The loss under ``loss``, and its parts by name."""

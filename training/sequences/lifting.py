@@ -37,7 +37,7 @@ class NetworkLift:
             inputs.append(mirrored)
         with torch.inference_mode():
             device = self.network.shrink.weight.device
-            positions = self.network(torch.from_numpy(np.stack(inputs)).to(device))[0].cpu().numpy()
+            positions = self.network(torch.from_numpy(np.stack(inputs)).to(device)).cpu().numpy()
         if not self.test_time_flip:
             return positions[0]
         back = positions[1][:, self._joints].copy()

@@ -84,7 +84,10 @@ def deterministic_between(low: int, high: int, seed: str) -> int:
 
 
 def subset_frames(length: int, subset: float = 1.0, downsample: int = 1) -> slice:
-    """Which of ``length`` frames are kept: a run of the part ``subset`` of them, every ``downsample``-th of it."""
+    """Which of ``length`` frames are kept: a run of the part ``subset`` of them, every ``downsample``-th of it.
+
+    The whole is taken from its first frame on: a subset of 1 has no run to choose, whatever is left over at the end.
+    """
     if subset >= 1:
         return slice(None, None, downsample)
     kept = int(round(length // downsample * subset) * downsample)

@@ -27,7 +27,7 @@ def evaluate_on_views(
     with torch.inference_mode():
         for number in range(-(-windows // BATCH)):
             views = maker.batch(number, min(BATCH, windows))
-            positions, extras = lifter.forward_window(torch.from_numpy(views.inputs).to(device))
+            positions, extras = lifter.window_with_extras(torch.from_numpy(views.inputs).to(device))
             assert extras is not None
             predicted.append(positions[:, 0].cpu().numpy())
             truth.append(views.targets_m)

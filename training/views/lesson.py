@@ -86,7 +86,7 @@ class ViewLesson(nn.Module):
     def forward(self, views: ViewBatch) -> dict[str, Tensor]:
         """The loss under ``loss``, and its parts, weighted, by name."""
         loop, device = self.config.loop, self.lifter.shrink.weight.device
-        positions, extras = self.lifter.forward_window(torch.from_numpy(views.inputs).to(device))
+        positions, extras = self.lifter.window_with_extras(torch.from_numpy(views.inputs).to(device))
         assert extras is not None
         predicted, extras = positions[:, 0].float(), extras[:, 0].float()
         target = torch.from_numpy(views.targets_m).to(device)
