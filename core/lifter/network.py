@@ -164,7 +164,7 @@ class TemporalLifter(nn.Module):
         return positions, None if self.extras is None else self.extras(x).transpose(1, 2)
 
     def with_extras(self, keypoints: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Dense form with both heads. keypoints (B, T, K, C) -> positions (B, T - RF + 1, J, 3) and extras (B, T - RF + 1, E)."""
+        """Dense form with both heads: (B, T, K, C) -> positions (B, T - RF + 1, J, 3), extras (B, T - RF + 1, E)."""
         x = keypoints.flatten(2).transpose(1, 2)
         x = self.drop(functional.relu(self.expand_bn(self.expand_conv(x))))
         for index, block in enumerate(self.config.blocks):
@@ -176,7 +176,7 @@ class TemporalLifter(nn.Module):
         return self._heads(x)
 
     def window_with_extras(self, window: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Strided form with both heads. window (B, RF, K, C) -> positions (B, 1, J, 3) and extras (B, 1, E).
+        """Strided form with both heads: (B, RF, K, C) -> positions (B, 1, J, 3), extras (B, 1, E).
 
         The dense ablation has no such form: its taps overlap, so the window goes through the dense form.
 

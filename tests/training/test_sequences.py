@@ -169,7 +169,7 @@ class Answers(torch.nn.Module):
         # The truth is found by its picture; flipped windows are not made in these tests.
         wanted = keypoints[:, self.windows.output.start].flatten(1)
         index = torch.cdist(wanted, self.truth[0].flatten(1)).argmin(dim=1)
-        return self.truth[1][index][:, None], None
+        return self.truth[1][index][:, None]
 
 
 @pytest.mark.parametrize("causal", [False, True])
@@ -253,6 +253,9 @@ def test_unlabelled_film_without_a_camera_is_refused():
         SequenceLesson(config(SemiSupervised(True)), [looking_at()], [film_only], "h36m17", H36M_17)
     with pytest.raises(FileFormatError, match="unlabelled"):
         SequenceLesson(config(SemiSupervised(True)), [looking_at()], [], "h36m17", H36M_17)
+    scored = FilmedSequence("S3", "Walk", "c", np.ones((20, 17, 3)), None, LENS, 50.0)
+    with pytest.raises(FileFormatError, match="17 of 3"):
+        SequenceLesson(config(SemiSupervised(True)), [looking_at()], [scored], "h36m17", H36M_17)
 
 
 def test_synthetic_film_shows_the_whole_person_and_matches_its_labels(walking_motion):

@@ -92,9 +92,9 @@ class SequenceLesson(nn.Module):
             kinds = labelled[0].keypoints.shape[1:], unlabelled[0].keypoints.shape[1:]
             if kinds[0] != kinds[1]:
                 raise FileFormatError(
-                    f"Labelled keypoints are {kinds[0][0]} points of {kinds[0][1]} values ({labelled[0].name}), unlabelled "
-                    f"ones {kinds[1][0]} of {kinds[1][1]} ({unlabelled[0].name}). They are learnt together and must be "
-                    "alike: check keypoint_layout, score and unlabelled_keypoints in [data]."
+                    f"Labelled keypoints are {kinds[0][0]} points of {kinds[0][1]} values ({labelled[0].name}), "
+                    f"unlabelled ones {kinds[1][0]} of {kinds[1][1]} ({unlabelled[0].name}). They must be alike to be "
+                    "learnt together: check keypoint_layout, score and unlabelled_keypoints in [data]."
                 )
             self.unlabelled = ChunkSet(unlabelled, self.windows, *mirrors, loop.flip)
             self.unlabelled_order = ShuffledOrder(len(self.unlabelled), self._chunks_in_batch, _UNLABELLED_SEED)
