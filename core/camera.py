@@ -1,17 +1,20 @@
 """The pinhole camera with OpenCV's lens distortion and the file that describes one; and the camera of the paper.
 
 The functions on screen-normalised coordinates are those of "3D human pose estimation in video with temporal
-convolutions and semi-supervised training", as its data files need them. They take NumPy arrays and torch tensors alike.
+convolutions and semi-supervised training", as its data files need them. The projections take torch tensors too, and
+gradients flow through them; everything takes lists where it takes arrays.
 """
 
 from __future__ import annotations
 
 import tomllib
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from .errors import FileFormatError
 from .rotations import inverse, rotate
@@ -52,11 +55,12 @@ class Camera:
         return cls(size_px, (focal, focal), (size_px[0] / 2, size_px[1] / 2))
 
     @classmethod
-    def from_toml(cls, path: Path) -> Camera:
+    def from_toml(cls, path: str | PathLike[str]) -> Camera:
         """Read ``camera.toml``: width, height, and fx, fy, cx, cy in pixels or focal_mm and sensor_mm (width).
 
         Raises FileFormatError when a key is missing, unknown or not a number.
         """
+        path = Path(path)
         try:
             if path.stat().st_size > MAX_CAMERA_FILE_BYTES:
                 raise FileFormatError(f"'{path}' is far too large for a camera file.")
@@ -133,14 +137,14 @@ class Camera:
         return xy
 
 
-def normalise_screen(xy_px: np.ndarray, size_px: tuple[int, int]) -> np.ndarray:
+def normalise_screen(xy_px: ArrayLike, size_px: tuple[int, int]) -> np.ndarray:
     """(..., 2) pixels -> x in [-1, 1] and y scaled like x, both from the middle of the picture.
 
     Further values of the last axis (a score) are passed on as they are.
     """
     width, height = size_px
     result = np.array(xy_px, dtype=float)
-    result[..., :2] = xy_px[..., :2] / width * 2 - np.array([1, height / width])
+    result[..., :2] = result[..., :2] / width * 2 - np.array([1, height / width])
     return result
 
 
@@ -156,19 +160,36 @@ def screen_intrinsics(
     return np.concatenate([focal, normalise_screen(np.array(centre_px, float), size_px), radial, tangential])
 
 
+def _is_tensor(value: Any) -> bool:
+    # Told without torch, which nobody should have to load for a camera.
+    return hasattr(value, "new_tensor")
+
+
+def _in_kind_of(example: Any, values: Any) -> Any:
+    """``values`` as a tensor like ``example`` if that is one, else as an array; a tensor stays itself."""
+    if not _is_tensor(example):
+        return np.asarray(values)
+    return values if _is_tensor(values) else example.new_tensor(np.asarray(values))
+
+
 def _on_plane(points: Any, intrinsics9: Any) -> tuple[Any, Any]:
-    """x/z, y/z held within [-1, 1], and the intrinsics with axes put in where ``points`` has more."""
-    extra = points.ndim - intrinsics9.ndim
-    if intrinsics9.ndim > 1:
-        intrinsics9 = intrinsics9.reshape((*intrinsics9.shape[:-1], *[1] * extra, intrinsics9.shape[-1]))
-    return (points[..., :2] / points[..., 2:]).clip(-1, 1), intrinsics9
+    """x/z, y/z held within [-1, 1], and the intrinsics in their kind with axes put in where ``points`` has more."""
+    points = points if _is_tensor(points) else np.asarray(points)
+    xy = (points[..., :2] / points[..., 2:]).clip(-1, 1)
+    lens = _in_kind_of(xy, intrinsics9)
+    if lens.ndim > 1:
+        lens = lens.reshape((*lens.shape[:-1], *[1] * (xy.ndim - lens.ndim), lens.shape[-1]))
+    return xy, lens
 
 
 def project_screen(points: Any, intrinsics9: Any) -> Any:
     """(..., 3) metres in camera space -> (..., 2) screen-normalised, with the paper's lens distortion.
 
-    intrinsics9: (9,), or (B, 9) for points (B, ..., 3). The distortion is not OpenCV's: its tangential part has no
-    factor 2 and its coefficients stand the other way round. Points far off the axis are held at 45 degrees.
+    points:      a list, an array, or a tensor, which gives a tensor
+    intrinsics9: (9,), or (B, 9) for points (B, ..., 3); of any of these kinds
+
+    The distortion is not OpenCV's: its tangential part has no factor 2 and its coefficients stand the other way round.
+    Points far off the axis are held at 45 degrees.
     """
     xy, lens = _on_plane(points, intrinsics9)
     focal, centre, k, p = lens[..., 0:2], lens[..., 2:4], lens[..., 4:7], lens[..., 7:9]
@@ -184,11 +205,11 @@ def project_screen_linear(points: Any, intrinsics9: Any) -> Any:
     return lens[..., 0:2] * xy + lens[..., 2:4]
 
 
-def world_to_camera(points: np.ndarray, orientation_wxyz: np.ndarray, translation: np.ndarray) -> np.ndarray:
+def world_to_camera(points: ArrayLike, orientation_wxyz: ArrayLike, translation: ArrayLike) -> np.ndarray:
     """(..., 3) points in world space -> camera space; the translation is where the camera is."""
-    return rotate(inverse(np.asarray(orientation_wxyz)), points - translation)
+    return rotate(inverse(np.asarray(orientation_wxyz)), np.asarray(points) - np.asarray(translation))
 
 
-def camera_to_world(points: np.ndarray, orientation_wxyz: np.ndarray, translation: np.ndarray) -> np.ndarray:
+def camera_to_world(points: ArrayLike, orientation_wxyz: ArrayLike, translation: ArrayLike) -> np.ndarray:
     """(..., 3) points in camera space -> world space; undoes ``world_to_camera``."""
-    return rotate(np.asarray(orientation_wxyz), points) + translation
+    return rotate(np.asarray(orientation_wxyz), np.asarray(points)) + np.asarray(translation)

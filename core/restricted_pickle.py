@@ -14,7 +14,7 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Callable, Collection, Mapping
-from pathlib import Path
+from os import PathLike
 from typing import IO, Any
 
 import numpy as np
@@ -260,7 +260,7 @@ def check_archive(archive: zipfile.ZipFile, max_members: int = MAX_MEMBERS) -> N
         raise ValueError("it unpacks to far more than such a file ever holds")
 
 
-def read_pickled_npz(path: Path, wanted: Collection[str]) -> dict[str, Any]:
+def read_pickled_npz(path: str | PathLike[str], wanted: Collection[str]) -> dict[str, Any]:
     """Those of the ``wanted`` arrays that an .npz has, with pickled dicts and lists among them as they are.
 
     An array that wraps a single object comes as that object. Raises FileFormatError when the file can't be read or

@@ -11,6 +11,7 @@ import math
 import os
 import zipfile
 from dataclasses import dataclass, field
+from os import PathLike
 from pathlib import Path
 from typing import IO, Any, Protocol
 
@@ -131,6 +132,9 @@ _RANDOM_STATES = (
     "numpy.random._pickle.__bit_generator_ctor",
     "numpy.random._mt19937.MT19937",
     "numpy.random._pcg64.PCG64",
+    # Since 2.2 a generator also remembers what it was seeded with.
+    "numpy.random.bit_generator.SeedSequence",
+    "numpy.random.bit_generator.__pyx_unpickle_SeedSequence",
 )
 _MAKERS: Makers = {
     **NUMPY_MAKERS,
@@ -215,12 +219,13 @@ def _read_legacy(path: Path) -> Any:
     return content
 
 
-def read_torch_archive(path: Path) -> Any:
+def read_torch_archive(path: str | PathLike[str]) -> Any:
     """What ``torch.save`` wrote to ``path``, with each tensor as a ``SavedTensor``.
 
     Both formats, zip and the one before torch 1.6. Dicts are dicts; objects that are no data (random states) are
     inert. Raises WeightsError when it is no such file, is damaged, or names anything that could run.
     """
+    path = Path(path)
     try:
         if path.stat().st_size > MAX_FILE_BYTES:
             raise WeightsError(f"'{path}' is far larger than a checkpoint ever is; it is not read.")

@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +31,17 @@ UNKNOWN_LICENCE = (
     "unknown: as the checkpoint's owner says; published checkpoints of the paper are CC BY-NC 4.0 (non-commercial)"
 )
 # Put before the names of the trajectory network's parameters, which share a file with the pose network's.
+_LONGEST_LIKELY_FIELD = 4095
 TRAJECTORY_PREFIX = "trajectory."
 
 _NORM_PARTS = ("weight", "bias", "running_mean", "running_var")
 _COUNTER = "num_batches_tracked"
+
+# "pt" is a detector pre-trained on COCO, "ft" one fine-tuned on Human3.6M ("dbb": in bounding boxes that it detected).
+_SOUNDS_LIKE = {
+    "coco17": re.compile(r"coco|(?<![a-z])(cpn|d)[-_]pt(?![a-z])"),
+    "h36m17": re.compile(r"[-_]ft(?![a-z])|(?<![a-z])dbb(?![a-z])|h36m[-_]cpn"),
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,16 +67,14 @@ def says_causal(file_name: str) -> bool:
 def layout_doubt(file_name: str, input_layout: str) -> str | None:
     """Why a checkpoint of this name probably takes points of another layout; None = it doesn't look so."""
     name = file_name.lower()
-    coco = "coco" in name or re.search(r"(cpn|d)-(pt|ft)", name) is not None
-    if coco and input_layout == "h36m17":
-        return f"'{file_name}' sounds as if it took coco17 keypoints, not h36m17; both have 17 points."
-    if "h36m" in name and not coco and input_layout == "coco17":
-        return f"'{file_name}' sounds as if it took h36m17 keypoints, not coco17; both have 17 points."
-    return None
+    likely = next((layout for layout, sound in _SOUNDS_LIKE.items() if sound.search(name)), input_layout)
+    if likely == input_layout or len(KEYPOINT_LAYOUTS[likely]) != len(KEYPOINT_LAYOUTS[input_layout]):
+        return None
+    return f"'{file_name}' sounds as if it took {likely} keypoints, not {input_layout}; both have 17 points."
 
 
 def import_checkpoint(
-    path: Path,
+    path: str | PathLike[str],
     *,
     input_layout: str,
     causal: bool = False,
@@ -87,6 +93,7 @@ def import_checkpoint(
 
     Raises WeightsError when the file is no such checkpoint, or doesn't fit the layout or the skeleton.
     """
+    path = Path(path)
     content = read_torch_archive(path)
     try:
         parameters = _parameters(content, "model_pos")
@@ -121,15 +128,21 @@ def _parameters(content: Any, key: str) -> dict[str, np.ndarray] | None:
     """The parameters of one network in a checkpoint; None where it isn't there."""
     if not isinstance(content, dict):
         raise ValueError("it holds no dict of networks")
+    if "state_dict" in content and "model_pos" not in content:
+        return _parameters(content["state_dict"], key)
     # Some people publish the bare parameters.
-    bare = key == "model_pos" and "expand_conv.weight" in content
+    bare = key == "model_pos" and "expand_conv.weight" in _without_prefix(content)
     state = content if bare else content.get(key)
     if state is None:
         return None
     if not isinstance(state, dict) or not all(isinstance(value, SavedTensor) for value in state.values()):
         raise ValueError(f"its '{key}' is no dict of tensors")
-    # Trained on several processors at once, every name has a prefix.
-    return {str(name).removeprefix("module."): value.numbers() for name, value in state.items()}
+    return {name: value.numbers() for name, value in _without_prefix(state).items()}
+
+
+def _without_prefix(state: dict[Any, Any]) -> dict[str, Any]:
+    """The same under the names of a network that was not trained on several processors at once."""
+    return {str(name).removeprefix("module."): value for name, value in state.items()}
 
 
 def _shape(path: Path, parameters: Mapping[str, np.ndarray], name: str, dimensions: int) -> tuple[int, ...]:
@@ -170,6 +183,9 @@ def _widths(path: Path, kernels: tuple[int, ...], said: Sequence[int]) -> tuple[
     ]
     if said:
         fitting = [(widths, dense) for widths, dense in fitting if widths == tuple(said)]
+    elif len(fitting) > 1:
+        # Nobody trains a network that looks at minutes of film.
+        fitting = [fit for fit in fitting if math.prod(fit[0]) <= _LONGEST_LIKELY_FIELD] or fitting
     if len(fitting) == 1:
         return fitting[0]
     shown = ",".join(map(str, kernels))

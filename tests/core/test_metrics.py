@@ -72,7 +72,7 @@ def test_velocity_error_is_that_of_first_differences():
     assert velocity_error(truth + [1, 2, 3], truth) < 1e-12
 
 
-@pytest.mark.parametrize("shape", [(5,), (5, 1), (5, 17)])
+@pytest.mark.parametrize("shape", [(5,), (5, 1), (5, 17), (5, 1, 1), (5, 17, 1)])
 def test_weights_multiply_and_are_not_normalised(shape):
     predicted, truth = poses(6)
     weights = np.random.default_rng(7).uniform(0, 3, shape)
@@ -85,3 +85,67 @@ def test_weights_multiply_and_are_not_normalised(shape):
 def test_a_body_that_collapsed_into_a_point_is_no_division_by_zero():
     _, truth = poses(8)
     assert np.isfinite(p_mpjpe(np.zeros_like(truth), truth)) and np.isfinite(n_mpjpe(np.zeros_like(truth), truth))
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (17,), (4,), (1, 17), (5, 3), (5, 17, 3), (1, 5, 17)])
+def test_weights_of_another_form_are_refused(shape):
+    with pytest.raises(ValueError, match=r"Weights of .*\(5, 17, 3\)"):
+        weighted_mpjpe(*poses(9), np.ones(shape))
+    with pytest.raises(ValueError, match="Weights of"):
+        weighted_mpjpe(np.zeros((2, 5, 17, 3)), np.zeros((2, 5, 17, 3)), np.ones(2))
+
+
+@pytest.mark.parametrize("measure", [mpjpe, p_mpjpe, n_mpjpe])
+def test_any_leading_axes_are_so_many_frames(measure):
+    predicted, truth = poses(10, frames=6)
+    each = measure(predicted, truth)
+    stacked = (2, 3, 17, 3)
+    assert measure(predicted.reshape(stacked), truth.reshape(stacked)) == pytest.approx(each, rel=1e-12)
+    alone = [measure(p, t) for p, t in zip(predicted, truth, strict=True)]
+    assert np.mean(alone) == pytest.approx(each, rel=1e-12)
+
+
+def test_velocities_of_several_takes_are_each_ones_own():
+    predicted, truth = poses(11, frames=6)
+    several = velocity_error(predicted.reshape(2, 3, 17, 3), truth.reshape(2, 3, 17, 3))
+    each = [velocity_error(predicted[part], truth[part]) for part in (slice(3), slice(3, 6))]
+    assert several == pytest.approx(np.mean(each))
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("frames", [0, 1])
+def test_a_single_frame_has_no_velocity(frames):
+    assert velocity_error(*poses(12, frames=frames)) == 0.0
+
+
+ALL = [mpjpe, procrustes_aligned, p_mpjpe, n_mpjpe, velocity_error, lambda p, t: weighted_mpjpe(p, t, np.ones(len(p)))]
+
+
+@pytest.mark.parametrize("measure", ALL)
+def test_lists_and_half_numbers_are_measured_as_arrays_are(measure):
+    predicted, truth = (one.astype(np.float32) for one in poses(13))
+    wanted = measure(predicted.astype(float), truth.astype(float))
+    assert np.array_equal(measure(predicted.tolist(), truth.tolist()), wanted)
+    assert np.array_equal(measure(predicted, truth), wanted)
+    assert np.asarray(measure(predicted, truth)).dtype == np.float64
+
+
+@pytest.mark.parametrize("measure", ALL)
+@pytest.mark.parametrize("shape", [(5, 16, 3), (17, 3), (1, 17, 3), (5, 1, 3), (5, 17, 2)])
+def test_poses_of_another_shape_are_refused_with_both(measure, shape):
+    with pytest.raises(ValueError, match=r"\(5, 17, 3\).*{}|{}.*\(5, 17, 3\)".format(*2 * [str(shape)[1:-1]])):
+        measure(np.zeros((5, 17, 3)), np.zeros(shape))
+
+
+@pytest.mark.parametrize("measure", ALL)
+def test_what_is_no_pose_is_refused(measure):
+    with pytest.raises(ValueError, match=r"\(5, 17, 2\)"):
+        measure(np.zeros((5, 17, 2)), np.zeros((5, 17, 2)))
+
+
+def test_one_point_is_no_body_and_one_body_no_motion():
+    for measure in (p_mpjpe, n_mpjpe):
+        with pytest.raises(ValueError, match=r"\(3,\)"):
+            measure(np.zeros(3), np.zeros(3))
+    with pytest.raises(ValueError, match=r"\(17, 3\)"):
+        velocity_error(np.zeros((17, 3)), np.zeros((17, 3)))

@@ -144,6 +144,13 @@ def test_an_npz_gives_what_is_wanted(tmp_path: Path) -> None:
     assert found["boxes"].shape == (2, 2) and found["boxes"][0, 1].shape == (1, 5)
 
 
+def test_an_npz_by_its_name(tmp_path: Path) -> None:
+    path = save(tmp_path / "data.npz", metadata={"w": 4})
+    assert read_pickled_npz(str(path), ("metadata",)) == {"metadata": {"w": 4}}
+    with pytest.raises(FileFormatError, match=r"no file '.*none\.npz'"):
+        read_pickled_npz(str(tmp_path / "none.npz"), ("metadata",))
+
+
 def test_what_is_not_wanted_is_not_even_read(tmp_path: Path) -> None:
     path = save(tmp_path / "data.npz", metadata={"w": 4}, segments=Calls(os.mkdir, "x"))
     assert read_pickled_npz(path, ("metadata",)) == {"metadata": {"w": 4}}

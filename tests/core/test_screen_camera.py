@@ -93,3 +93,40 @@ def test_world_and_camera_are_a_way_there_and_back(seed):
     # One unit along the camera's own axis.
     forward = rotations.to_matrix(orientation)[:, 2]
     assert np.allclose(world_to_camera(place + forward, orientation, place), [0, 0, 1])
+
+
+def test_lists_are_as_good_as_arrays():
+    points, place, turn = [[0.5, -0.25, 2.0], [1, 2, 3]], [1, 2, 3], [1.0, 0, 0, 0]
+    for project in (project_screen, project_screen_linear):
+        assert np.array_equal(project(points, LENS.tolist()), project(np.array(points), LENS))
+    assert np.array_equal(world_to_camera(points, turn, place), np.array(points) - place)
+    assert np.array_equal(camera_to_world(points, turn, place), np.array(points) + place)
+    pixels = [[0, 0, 0.5], [1000, 1002, 1]]
+    assert np.array_equal(normalise_screen(pixels, (1000, 1002)), [[-1, -1.002, 0.5], [1, 1.002, 1]])
+
+
+@pytest.mark.parametrize("project", [project_screen, project_screen_linear])
+@pytest.mark.parametrize("kind", [np.asarray, np.ndarray.tolist, torch.tensor])
+def test_tensors_take_a_lens_of_any_kind(project, kind):
+    points = np.random.default_rng(2).normal(size=(2, 3, 5, 3)) + [0, 0, 6]
+    for lens in (LENS, np.stack([LENS, LENS * 1.1])):
+        tensor = torch.tensor(points, requires_grad=True)
+        found = project(tensor, kind(lens))
+        assert found.dtype == torch.float64 and np.allclose(found.detach().numpy(), project(points, lens), rtol=1e-14)
+        found.sum().backward()
+        assert torch.isfinite(tensor.grad).all() and tensor.grad.abs().min() > 0
+
+
+@pytest.mark.parametrize("project", [project_screen, project_screen_linear])
+def test_the_lens_takes_the_points_kind(project):
+    points = np.array([[1, 2, 4], [0, 1, 3]])
+    assert project(torch.tensor(points, dtype=torch.float32), LENS).dtype == torch.float32
+    # Whole numbers must not make the lens whole too.
+    assert np.allclose(project(torch.tensor(points), LENS).numpy(), project(points, LENS), atol=1e-6)
+    found = project(points, torch.tensor(LENS))
+    assert isinstance(found, np.ndarray) and np.array_equal(found, project(points, LENS))
+
+
+def test_a_camera_file_by_its_name(tmp_path):
+    (tmp_path / "camera.toml").write_text("width = 100\nheight = 50\nfx = 80.0\n")
+    assert Camera.from_toml(str(tmp_path / "camera.toml")).focal_px == (80.0, 80.0)

@@ -107,6 +107,25 @@ def test_the_trajectory_network_comes_along(is_zip: bool, tmp_path: Path) -> Non
     assert "non-commercial" in lifter.header["licence"]
 
 
+@pytest.mark.parametrize("prefix", ["", "module."])
+def test_every_way_to_wrap_parameters(prefix: str, tmp_path: Path) -> None:
+    network, moving = Published(), Published(joints=1)
+    state, moved = ({prefix + name: value for name, value in one.state_dict().items()} for one in (network, moving))
+    both = {"model_pos": state, "model_traj": moved}
+    for place, content in enumerate((state, {"state_dict": state, "epoch": 7}, both, {"state_dict": both})):
+        path = tmp_path / f"{place}.bin"
+        torch.save(content, path)
+        lifter = import_checkpoint(str(path), input_layout="h36m17")
+        assert_parameters(lifter.tensors, network)
+        assert (lifter.trajectory is not None) is (place > 1)
+        assert lifter.header["training"].get("epoch") == (7 if place == 1 else None)
+        assert lifter.header["training"]["imported_from"]["name"] == path.name
+    for empty in ({"state_dict": {}}, {"state_dict": 3}, {"optimizer": state}):
+        torch.save(empty, tmp_path / "x.bin")
+        with pytest.raises(WeightsError, match="model_pos|no dict"):
+            import_checkpoint(tmp_path / "x.bin", input_layout="h36m17")
+
+
 def test_missing_counters_prefixes_and_bare_parameters(tmp_path: Path) -> None:
     network = Published(30, joints=15)
     state = {
@@ -132,6 +151,15 @@ def test_random_states_of_other_versions_of_numpy(tmp_path: Path) -> None:
         import_checkpoint(path, input_layout="h36m17")
 
 
+@FORMATS
+def test_the_seed_of_a_random_state_is_let_in_and_left_alone(is_zip: bool, tmp_path: Path) -> None:
+    seed = np.random.SeedSequence(3)
+    assert b"__pyx_unpickle_SeedSequence" in pickle.dumps(seed, 2)
+    path = checkpoint(tmp_path / "x.bin", Published(), is_zip=is_zip, random_state=seed)
+    import_checkpoint(path, input_layout="h36m17")
+    assert not isinstance(read_torch_archive(str(path))["random_state"], np.random.SeedSequence)
+
+
 def dense_kernels(*widths: int) -> tuple[int, ...]:
     return tuple((width - 1) * prod(widths[:place]) + 1 if place else width for place, width in enumerate(widths))
 
@@ -147,8 +175,8 @@ def test_widths_are_told_by_the_shapes(widths: tuple[int, ...], tmp_path: Path) 
 
 
 def test_the_dense_ablation_is_known_where_it_can_be(tmp_path: Path) -> None:
-    long = imported(tmp_path, kernels=dense_kernels(3, 3, 3, 3), channels=2).config
-    assert long.widths == (3, 3, 3, 3) and long.as_dict()["dense"] is True
+    long = imported(tmp_path, kernels=dense_kernels(3, 3, 3, 3, 3), channels=2).config
+    assert long.widths == (3, 3, 3, 3, 3) and long.as_dict()["dense"] is True
     with pytest.raises(WeightsError, match=r"--widths 3,7,19 or --widths 3,3,3"):
         imported(tmp_path, kernels=(3, 7, 19))
     assert imported(tmp_path, kernels=(3, 7, 19), widths=(3, 7, 19)).config.widths == (3, 7, 19)
@@ -248,7 +276,7 @@ def test_sizes_that_lie_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_a_causal_name_wants_a_word(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = checkpoint(tmp_path / "cpn-ft-243-dbb-causal.bin", Published())
     output = tmp_path / "x.safetensors"
-    arguments = ["weights", "import", str(path), "--input-layout", "coco17", "-o", str(output)]
+    arguments = ["weights", "import", str(path), "--input-layout", "h36m17", "-o", str(output)]
     assert main(arguments) == 1
     assert "--no-causal" in capsys.readouterr().err and not output.exists()
     for word, causal in (("--causal", True), ("--no-causal", False)):
@@ -264,9 +292,20 @@ def test_a_causal_name_wants_a_word(tmp_path: Path, capsys: pytest.CaptureFixtur
         ("pretrained_h36m_detectron_coco.bin", "coco17", False),
         ("pretrained_h36m_detectron_coco.bin", "h36m17", True),
         ("cpn-pt-243.bin", "h36m17", True),
+        ("cpn-pt-243.bin", "coco17", False),
+        ("cpn-ft-243-dbb-causal.bin", "h36m17", False),
+        ("cpn-ft-243-dbb-causal.bin", "coco17", True),
+        ("CPN_FT.bin", "coco17", True),
+        ("d-ft-243.bin", "coco17", True),
+        ("h36m-dbb.bin", "coco17", True),
         ("d-pt-243.bin", "coco17", False),
         ("d-pt-243.bin", "h36m17", True),
+        ("pretrained_humaneva15_detectron.bin", "coco17", False),
+        ("d-pt-243.bin", "humaneva15", False),
+        ("old-pt-3.bin", "h36m17", False),
+        ("my-ftness.bin", "coco17", False),
         ("mine.bin", "h36m17", False),
+        ("mine.bin", "coco17", False),
     ],
 )
 def test_names_that_do_not_go_with_the_layout(name: str, layout: str, doubtful: bool) -> None:

@@ -24,7 +24,7 @@ from keylift.core.skeletons import H36M_17, HUMANEVA_15, KEYPOINT_LAYOUTS
 from keylift.training.sequences.camera_files import read_cameras
 from keylift.training.sequences.config import FilmedData
 from keylift.training.sequences.filmed_sets import read_filmed
-from keylift.training.sequences.npz_sets import _sides, read_keypoint_set
+from keylift.training.sequences.npz_sets import _sides, read_keypoint_set, read_pose_set
 from keylift.training.sequences.sequence import FilmedSequence, subset_frames
 
 H36M = FilmedData(
@@ -177,6 +177,88 @@ def test_further_keypoints_to_learn_from(human36m: Human36m) -> None:
     custom(path)
     with pytest.raises(FileFormatError, match=r"more\.npz' are 'coco17'.*'h36m17'"):
         read_filmed(data, human36m.folder, "unlabelled")
+
+
+def test_further_keypoints_of_other_points(human36m: Human36m) -> None:
+    path = human36m.folder / "more.npz"
+    video = human36m.pixels["S1"]["Sitting"][0]
+    size = {"x.mp4": {"w": 1000, "h": 1000}}
+    data = replace(H36M, unlabelled_keypoints=("more.npz",))
+    for seen in (video[:, :14], np.concatenate([video, video[:, :4]], axis=1)):
+        write_keypoints(path, {"x.mp4": {"custom": [seen]}}, video_metadata=size)
+        told = rf"more\.npz' are of {seen.shape[1]} points.*data_2d_h36m_gt\.npz' of 17 \('h36m17'\)"
+        with pytest.raises(FileFormatError, match=told):
+            read_filmed(data, human36m.folder, "unlabelled")
+    write_keypoints(path, {"x.mp4": {"custom": [video]}}, video_metadata=size)
+    assert len(read_filmed(data, human36m.folder, "unlabelled").sequences) == 1
+
+
+def with_values(pixels: dict[str, dict[str, list[np.ndarray]]], count: int) -> dict[str, dict[str, list[np.ndarray]]]:
+    """The same keypoints with ``count`` values each: a score of 0.75, then what no lifter looks at."""
+    more = np.array([0.75, np.nan, -1.0])[: count - 2]
+    return {
+        who: {
+            what: [np.concatenate([xy, np.broadcast_to(more, (*xy.shape[:2], count - 2))], axis=2) for xy in seen]
+            for what, seen in actions.items()
+        }
+        for who, actions in pixels.items()
+    }
+
+
+@pytest.mark.parametrize("values", [3, 4, 5])
+def test_scores_are_taken_when_asked_for_and_what_is_beyond_them_never(values: int, human36m: Human36m) -> None:
+    plain = read_filmed(H36M, human36m.folder, "train").sequences
+    write_keypoints(
+        human36m.folder / "data_2d_h36m_gt.npz", with_values(human36m.pixels, values), keypoints_symmetry=H36M_SYMMETRY
+    )
+    for score, count in ((False, 2), (True, 3)):
+        found = read_filmed(replace(H36M, score=score), str(human36m.folder), "train").sequences
+        assert {sequence.keypoints.shape[2] for sequence in found} == {count}
+        for one, other in zip(found, plain, strict=True):
+            assert np.array_equal(one.keypoints[..., :2], other.keypoints)
+            assert (one.keypoints[..., 2:] == 0.75).all()
+
+
+def test_scores_that_are_not_there(human36m: Human36m) -> None:
+    with pytest.raises(FileFormatError, match=r"score is true.*data_2d_h36m_gt\.npz' has no score.*S1/"):
+        read_filmed(replace(H36M, score=True), human36m.folder, "train")
+
+
+@pytest.mark.parametrize("scored", ["labelled", "further"])
+def test_files_with_and_without_scores_go_together_without_them(scored: str, human36m: Human36m) -> None:
+    first, more = human36m.folder / "data_2d_h36m_gt.npz", human36m.folder / "more.npz"
+    further = {"x.mp4": {"custom": [human36m.pixels["S1"]["Sitting"][0]]}}
+    size = {"x.mp4": {"w": 1000, "h": 1000}}
+    count = 3 if scored == "labelled" else 2
+    write_keypoints(first, with_values(human36m.pixels, count), layout_name="h36m")
+    write_keypoints(more, with_values(further, 5 - count), layout_name="h36m", video_metadata=size)
+    data = replace(H36M, unlabelled_keypoints=("more.npz",), unlabelled_subjects=("S9",))
+    found = read_filmed(data, human36m.folder, "unlabelled").sequences
+    assert len(found) == 13 and {sequence.keypoints.shape[2] for sequence in found} == {2}
+    lacking = {"labelled": r"more\.npz' has no score", "further": r"gt\.npz' has no score"}[scored]
+    with pytest.raises(FileFormatError, match=lacking):
+        read_filmed(replace(data, score=True), human36m.folder, "unlabelled")
+
+
+def test_keypoints_need_an_x_and_a_y(human36m: Human36m) -> None:
+    path = human36m.folder / "data_2d_h36m_gt.npz"
+    write_keypoints(path, {"S1": {"Sitting": [np.zeros((5, 17, 1))]}}, layout_name="h36m")
+    with pytest.raises(FileFormatError, match=r"gt\.npz' has keypoints of 1 values in S1/Sitting"):
+        read_keypoint_set(path)
+
+
+def test_files_by_their_names(human36m: Human36m) -> None:
+    keypoints = read_keypoint_set(str(human36m.folder / "data_2d_h36m_gt.npz"))
+    assert (keypoints.points, keypoints.layout) == (17, "h36m17")
+    poses = read_pose_set(str(human36m.folder / "data_3d_h36m.npz"))
+    assert keypoints.path.name == "data_2d_h36m_gt.npz" and poses.path.name == "data_3d_h36m.npz"
+
+
+def test_a_layout_of_other_points_than_the_file_has(human36m: Human36m) -> None:
+    path = human36m.folder / "data_2d_h36m_gt.npz"
+    write_keypoints(path, human36m.pixels)
+    with pytest.raises(FileFormatError, match=r"'mpii16', 16 points.*gt\.npz' have 17"):
+        read_filmed(replace(H36M, keypoint_layout="mpii16"), human36m.folder, "train")
 
 
 def test_a_layout_that_the_configuration_calls_otherwise(human36m: Human36m) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from os import PathLike
 from pathlib import Path
 
 import numpy as np
@@ -56,13 +57,14 @@ class _Reading:
         return SKELETONS[self.skeleton_name]
 
 
-def read_filmed(data: FilmedData, base_folder: Path, split: Split) -> SequenceSet:
+def read_filmed(data: FilmedData, base_folder: str | PathLike[str], split: Split) -> SequenceSet:
     """One part of a set, in the order of the configuration's subjects and of the keypoints' file.
 
     train is shortened to ``data.subset``; every part to every ``data.downsample``-th frame. unlabelled has no
     positions. Empty when the configuration names no subject for it. Raises FileFormatError when a file can't be read,
     or when keypoints, poses, cameras and names of layouts don't go together.
     """
+    base_folder = Path(base_folder)
     skeleton_name, fps = _skeleton_and_rate(data)
     subjects = _subjects(data, split)
     further = data.unlabelled_keypoints if split == "unlabelled" else ()
@@ -81,7 +83,6 @@ def read_filmed(data: FilmedData, base_folder: Path, split: Split) -> SequenceSe
     whole = list(_sequences(reading, tuple(keypoints.keypoints_px) if _everybody(data, split) else subjects, split))
     for name in further:
         whole += _further_sequences(reading, base_folder / name)
-    _check_scores(whole)
     _check_fit(whole, reading.layout, skeleton_name)
     files = [name for name in (data.keypoints, data.poses, data.cameras, *further) if name]
     sequences = _shortened(whole, data.subset if split == "train" else 1.0, data.downsample)
@@ -108,12 +109,6 @@ def _shortened(sequences: list[FilmedSequence], subset: float, downsample: int) 
         for sequence, kept in zip(sequences, frames, strict=True)
         if len(range(*kept.indices(len(sequence)))) > 0
     ]
-
-
-def _check_scores(sequences: list[FilmedSequence]) -> None:
-    with_score = [sequence.name for sequence in sequences if sequence.keypoints.shape[2] == 3]
-    if 0 < len(with_score) < len(sequences):
-        raise FileFormatError(f"Some keypoints have a score ({with_score[0]}) and some have none. Leave one kind out.")
 
 
 def _subjects(data: FilmedData, split: Split) -> tuple[str, ...]:
@@ -143,6 +138,11 @@ def _layout_of(keypoints: KeypointSet, data: FilmedData) -> str:
     if not layout:
         raise FileFormatError(
             f"'{keypoints.path}' doesn't tell the layout of its keypoints. Name it in [data] keypoint_layout."
+        )
+    if keypoints.points != len(KEYPOINT_LAYOUTS[layout]):
+        raise FileFormatError(
+            f"[data] keypoint_layout is '{layout}', {len(KEYPOINT_LAYOUTS[layout])} points, but the keypoints in "
+            f"'{keypoints.path}' have {keypoints.points}. Name the layout that they have."
         )
     return layout
 
@@ -180,6 +180,11 @@ def _further_sequences(reading: _Reading, path: Path) -> list[FilmedSequence]:
         raise FileFormatError(
             f"The keypoints in '{path}' are '{keypoints.layout}', those in '{reading.keypoints.path}' "
             f"'{reading.layout}'. One network can't learn from both."
+        )
+    if keypoints.points != reading.keypoints.points:
+        raise FileFormatError(
+            f"The keypoints in '{path}' are of {keypoints.points} points, those in '{reading.keypoints.path}' of "
+            f"{reading.keypoints.points} ('{reading.layout}'). One network can't learn from both."
         )
     other = replace(reading, keypoints=keypoints, poses=None)
     return list(_sequences(other, tuple(keypoints.keypoints_px), "unlabelled"))
@@ -233,11 +238,21 @@ def _sequence(
     if posed is not None and len(points_px) < len(posed):
         raise FileFormatError(f"{name} has {len(posed)} poses but keypoints in {len(points_px)} frames only.")
     # The films go on a little after motion capture has stopped.
-    points_px = points_px if posed is None else points_px[: len(posed)]
+    points_px = _wanted_values(reading, name, points_px if posed is None else points_px[: len(posed)])
     if not np.isfinite(points_px).all():
         raise FileFormatError(f"The keypoints of {name} have values that are no numbers. Interpolate them first.")
     keypoints = normalise_screen(points_px, camera.size_px).astype(np.float32)
     return FilmedSequence(subject, action, camera.name, keypoints, None, camera.intrinsics, reading.fps)
+
+
+def _wanted_values(reading: _Reading, name: str, points_px: np.ndarray) -> np.ndarray:
+    """x, y and, if the configuration asks for it, score. What files have besides is nobody's."""
+    if reading.data.score and points_px.shape[2] < 3:
+        raise FileFormatError(
+            f"[data] score is true, but '{reading.keypoints.path}' has no score beside the keypoints of {name}. Leave "
+            "score out, or give keypoints that have one."
+        )
+    return points_px[..., : 3 if reading.data.score else 2]
 
 
 def _labelled(reading: _Reading, sequence: FilmedSequence, camera: FilmingCamera, posed: np.ndarray) -> FilmedSequence:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -43,12 +44,14 @@ class KeypointSet:
     """``data_2d_*.npz``.
 
     layout:       a name in ``KEYPOINT_LAYOUTS``; empty = the file doesn't tell
-    keypoints_px: subject -> action -> one (T, K, 2 or 3) array a camera: pixels, perhaps with a score
+    points:       K, the same everywhere
+    keypoints_px: subject -> action -> one (T, K, >= 2) array a camera: x and y in pixels, perhaps a score, perhaps more
     sizes_px:     subject -> (width, height), where every subject is a video of its own size; else empty
     """
 
     path: Path
     layout: str
+    points: int
     keypoints_px: Mapping[str, Mapping[str, Sequence[np.ndarray]]]
     sizes_px: Mapping[str, tuple[int, int]]
 
@@ -65,8 +68,16 @@ def _array(path: Path, value: Any, what: str) -> np.ndarray:
     return value
 
 
-def read_pose_set(path: Path) -> PoseSet:
+def _keypoints(path: Path, value: Any, what: str) -> np.ndarray:
+    seen = _array(path, value, what)
+    if seen.shape[2] < 2:
+        raise FileFormatError(f"'{path}' has keypoints of {seen.shape[2]} values in {what}; they need x and y.")
+    return seen
+
+
+def read_pose_set(path: str | PathLike[str]) -> PoseSet:
     """Read ``data_3d_*.npz``. Raises FileFormatError when it is not one."""
+    path = Path(path)
     content = read_pickled_npz(path, ("positions_3d",))
     if "positions_3d" not in content:
         raise FileFormatError(f"'{path}' has no positions_3d: it is no data_3d_*.npz file.")
@@ -132,8 +143,9 @@ def _video_sizes(path: Path, metadata: dict[str, Any]) -> dict[str, tuple[int, i
     return sizes
 
 
-def read_keypoint_set(path: Path) -> KeypointSet:
+def read_keypoint_set(path: str | PathLike[str]) -> KeypointSet:
     """Read ``data_2d_*.npz``. Raises FileFormatError when it is not one."""
+    path = Path(path)
     content = read_pickled_npz(path, ("positions_2d", "metadata"))
     if missing := sorted({"positions_2d", "metadata"} - set(content)):
         raise FileFormatError(f"'{path}' has no {', '.join(missing)}: it is no data_2d_*.npz file.")
@@ -146,10 +158,10 @@ def read_keypoint_set(path: Path) -> KeypointSet:
             what = f"{subject}/{action}"
             if not isinstance(cameras, list | tuple | np.ndarray) or len(cameras) > MAX_CAMERAS:
                 raise FileFormatError(f"'{path}' is damaged: {what} is no list of cameras.")
-            keypoints[subject][action] = [_array(path, camera, what) for camera in cameras]
+            keypoints[subject][action] = [_keypoints(path, camera, what) for camera in cameras]
             frames += sum(len(camera) for camera in cameras)
     counts = {camera.shape[1] for actions in keypoints.values() for cameras in actions.values() for camera in cameras}
     if len(counts) != 1 or frames > MAX_FRAMES:
         raise FileFormatError(f"'{path}' is damaged: it has {frames} frames, with {sorted(counts)} points.")
     points = counts.pop()
-    return KeypointSet(path, _layout(path, metadata, points), keypoints, _video_sizes(path, metadata))
+    return KeypointSet(path, _layout(path, metadata, points), points, keypoints, _video_sizes(path, metadata))
