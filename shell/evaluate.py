@@ -72,13 +72,11 @@ def run(options: argparse.Namespace, reporter: Reporter) -> int:
 
 def _readable(found: Evaluation, by_subject: bool) -> list[str]:
     lines = [f"{name:<18} {value:8.2f}" for name, value in found.views.items()]
-    for subject, scores in found.by_subject.items():
-        if subject == "all":
-            lines += [
-                f"{scores.frames} frames of '{found.split}', errors in mm (velocity: mm a frame)",
-                *_table(scores),
-            ]
-        elif by_subject:
+    if found.everybody:
+        frames = found.everybody.frames
+        lines += [f"{frames} frames of '{found.split}', errors in mm (velocity: mm a frame)", *_table(found.everybody)]
+    if by_subject:
+        for subject, scores in found.by_subject.items():
             lines += ["", f"{subject}: {scores.frames} frames", *_table(scores)]
     return lines
 

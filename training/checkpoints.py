@@ -138,6 +138,10 @@ def load(
             passed_over.append((path, problem))
             continue
         if metadata["config"] != json.dumps(config, sort_keys=True):
+            if _same_settings(json.loads(metadata["config"]), config):
+                raise FileFormatError(
+                    f"The data of the run in '{run_folder}' has changed. {_ELSEWHERE}, or put the data back."
+                )
             raise FileFormatError(
                 f"The run in '{run_folder}' was made with another configuration. {_ELSEWHERE}, or put the "
                 "configuration back."
@@ -156,6 +160,15 @@ def load(
         reasons = "; ".join(f"{path.name}: {problem}" for path, problem in passed_over)
         raise FileFormatError(f"Every checkpoint in '{run_folder / FOLDER}' is damaged ({reasons}). {_ELSEWHERE}.")
     return None, []
+
+
+def _same_settings(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """True when two runs differ in the content of their data at most."""
+
+    def settings(config: Mapping[str, Any]) -> str:
+        return json.dumps({**config, "data_sha256": None}, sort_keys=True)
+
+    return settings(one) == settings(other)
 
 
 def _set_aside(path: Path, problem: _Damaged) -> str:

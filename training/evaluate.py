@@ -28,23 +28,26 @@ from .views.run import motion_of
 class Evaluation:
     """Errors of weights on one part of some data.
 
-    by_subject: scores for each subject; those of all together under ``all``. Empty for synthetic views
+    everybody:  scores of all subjects together; None for synthetic views
+    by_subject: scores for each subject; empty for synthetic views
     views:      errors on synthetic views, for weights of rays
     """
 
     weights: str
     split: str
+    everybody: Scores | None
     by_subject: dict[str, Scores]
     views: dict[str, float]
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values."""
-        subjects = {
-            name: {"by_action": scores.by_action, "mean": scores.mean, "frames": scores.frames}
-            for name, scores in self.by_subject.items()
-        }
-        everybody = subjects.pop("all", {})
+        everybody = _plain(self.everybody) if self.everybody else {}
+        subjects = {name: _plain(scores) for name, scores in self.by_subject.items()}
         return {"weights": self.weights, "split": self.split, **everybody, "by_subject": subjects, **self.views}
+
+
+def _plain(scores: Scores) -> dict[str, Any]:
+    return {"by_action": scores.by_action, "mean": scores.mean, "frames": scores.frames}
 
 
 def check_fit(lifter: KeypointLifter, data: SequenceSet, weights: Path) -> None:
@@ -90,10 +93,11 @@ def evaluate_weights(
     check_fit(lifter, data, weights)
 
     def lift(keypoints: np.ndarray) -> np.ndarray:
-        return lifter.lift_normalised(keypoints, test_time_flip=test_time_flip)
+        # Weights of x, y alone have no use for a score.
+        return lifter.lift_normalised(keypoints[..., : lifter.features_in], test_time_flip=test_time_flip)
 
     everybody = evaluate(labelled, lift, progress)
-    return Evaluation(str(weights), split, {"all": everybody, **everybody.by_subject}, {})
+    return Evaluation(str(weights), split, everybody, everybody.by_subject, {})
 
 
 def _on_views(weights: Path, config: ViewConfig, base_folder: Path, split: Split, device: str) -> Evaluation:
@@ -107,6 +111,5 @@ def _on_views(weights: Path, config: ViewConfig, base_folder: Path, split: Split
     lifter = load_ray_lifter(weights, device)
     motion = motion_of(config, base_folder, split, lambda _: None)
     windows = config.loop.test_windows
-    return Evaluation(
-        str(weights), split, {}, evaluate_on_views(lifter.network, motion, config.views, windows, 7, lifter.device)
-    )
+    errors = evaluate_on_views(lifter.network, motion, config.views, windows, 7, lifter.device)
+    return Evaluation(str(weights), split, None, {}, errors)

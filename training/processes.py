@@ -33,18 +33,24 @@ def is_first() -> bool:
     return int(os.environ.get("RANK", "0")) == 0
 
 
+def started_together() -> int:
+    """How many processes torchrun started for this run, before they are joined too; 1 without it."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
 def part_of(chosen: np.ndarray) -> np.ndarray:
     """This process's part of a global batch (B,): every n-th."""
     return chosen[rank() :: world_size()]
 
 
-def _restarts() -> int:
+def restarts() -> int:
+    """How often torchrun started this process again after one of the run had died."""
     return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
 
 
-def restarted() -> bool:
-    """True when torchrun started this process again after one of the run had died."""
-    return _restarts() > 0
+def launch_id() -> str | None:
+    """What torchrun calls its launch (``none`` unless told by --rdzv-id); None without torchrun."""
+    return os.environ.get("TORCHELASTIC_RUN_ID")
 
 
 @contextmanager
@@ -53,7 +59,7 @@ def joined(device: torch.device) -> Iterator[torch.device]:
 
     Raises KeyliftError when several processes can't share the device, and TryAgainError when another one has ended.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) < 2:
+    if started_together() < 2:
         yield device
         return
     if device.type == "mps":
@@ -69,7 +75,7 @@ def joined(device: torch.device) -> Iterator[torch.device]:
         torch.cuda.set_device(device)
     store, number, count = next(distributed.rendezvous("env://"))
     # torchrun keeps one store through all restarts, where the addresses of those who died would be found again.
-    attempt = distributed.PrefixStore(f"keylift/{_restarts()}/{count}", store)
+    attempt = distributed.PrefixStore(f"keylift/{restarts()}/{count}", store)
     distributed.init_process_group(
         "nccl" if device.type == "cuda" else "gloo", store=attempt, rank=number, world_size=count
     )

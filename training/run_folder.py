@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -20,14 +21,58 @@ from .checkpoints import FOLDER, RUN_ADVICE, Standing, saved
 
 # Keys of a log entry that are no curve.
 _COUNTERS = ("step", "seconds")
+# The header of a weights file has little room.
+MAX_ENTRIES_IN_WEIGHTS = 200
+_LAUNCH = "torchrun.json"
+_MAX_LAUNCH_BYTES = 10_000
 
 
-def check_new(run_folder: Path) -> None:
-    """Raise OutputError when the folder holds a run that a new one would write over."""
-    if saved(run_folder) or next(run_folder.glob("*.safetensors"), None) is not None:
-        raise OutputError(
-            f"'{run_folder}' holds a run already. Go on with it by --resume, or choose another folder with --run."
-        )
+def check_new(run_folder: Path, *, of_study: bool = False) -> None:
+    """Raise OutputError when the folder holds a run that a new one would write over.
+
+    of_study: look for runs in the folders below as well, where a label study keeps its own
+    """
+    below = [path for path in run_folder.glob("*") if path.is_dir()] if of_study else []
+    for folder in (run_folder, *below):
+        if saved(folder) or next(folder.glob("*.safetensors"), None) is not None:
+            raise OutputError(
+                f"'{run_folder}' holds a run already. Go on with it by --resume, or choose another folder with --run."
+            )
+
+
+def claim(run_folder: Path) -> None:
+    """Raise OutputError when the folder holds a run; else it is the run of this launch of torchrun, which is noted.
+
+    What torchrun starts again after a process has died finds the note by ``belongs_to_launch``.
+    """
+    if processes.is_first() and processes.restarts() == 0:
+        # Launches may have the same name. Should the folder be refused now, it must be after a restart too.
+        with suppress(OSError):
+            (run_folder / _LAUNCH).unlink()
+    check_new(run_folder)
+    if processes.is_first() and processes.launch_id() is not None:
+        with written_whole(run_folder / _LAUNCH, RUN_ADVICE) as beside:
+            note = {"launch": processes.launch_id(), "restarts": processes.restarts()}
+            beside.write_text(json.dumps(note), encoding="utf-8")
+
+
+def belongs_to_launch(run_folder: Path) -> bool:
+    """True when torchrun started this process again, and the folder's run was begun by the same launch before that."""
+    launch, path = processes.launch_id(), run_folder / _LAUNCH
+    try:
+        if launch is None or path.stat().st_size > _MAX_LAUNCH_BYTES:
+            return False
+        note = json.loads(path.read_text(encoding="utf-8"))
+        # A note of this very start, by a process that was faster, is of no run yet.
+        return bool(note["launch"] == launch and note["restarts"] < processes.restarts())
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def thinned(log: list[dict[str, float]]) -> list[dict[str, float]]:
+    """At most ``MAX_ENTRIES_IN_WEIGHTS`` entries of a log, evenly spread, its last one among them."""
+    every = max(1, -(-len(log) // MAX_ENTRIES_IN_WEIGHTS))
+    return log[::-1][::every][::-1]
 
 
 def _remove_left_behind(run_folder: Path) -> None:
@@ -139,6 +184,8 @@ def write_final_weights(
 ) -> Path:
     """Write the weights of a finished run with all that must be known of them, and return their file.
 
+    Of a long log they keep evenly spread entries; ``log.json`` has all of it.
+
     config:  a ViewConfig or SequenceConfig
     header:  what the weights are, from the lesson
     facts:   of the data; metrics: errors on people that it never saw
@@ -154,7 +201,7 @@ def write_final_weights(
             "torch": torch.__version__,
             "processes": processes.world_size(),
             "valid": standing.log[-1],
-            "log": standing.log,
+            "log": thinned(standing.log),
             **facts,
         },
     }

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from ..core.errors import KeyliftError
 from ..core.output_files import written_whole
 from ..core.progress import Progress, silent
 from . import processes
 from .checkpoints import RUN_ADVICE, saved
 from .config import read_config
 from .label_runs import conduct
-from .run_folder import check_new
+from .run_folder import belongs_to_launch, check_new, claim
 from .sequences.config import SequenceConfig
 from .sequences.label_study import LabelStudy
 from .sequences.run import train_on_sequences
@@ -34,9 +35,17 @@ def train_from_config(
     """
     config = read_config(path)
     folder = run_folder or Path("runs") / config.name
-    resume = resume or processes.restarted()
-    if not resume:
-        check_new(folder)
+    if isinstance(config, LabelStudy):
+        if processes.started_together() > 1:
+            raise KeyliftError(
+                "A label study starts its own processes, as many as its workers. Start it without torchrun."
+            )
+        if not resume:
+            check_new(folder, of_study=True)
+    else:
+        resume = resume or belongs_to_launch(folder)
+        if not resume:
+            claim(folder)
     if processes.is_first() and not (resume and saved(folder)):
         with written_whole(folder / "config.toml", RUN_ADVICE) as beside:
             beside.write_bytes(path.read_bytes())

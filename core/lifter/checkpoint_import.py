@@ -30,8 +30,8 @@ OUTPUT_SKELETONS = ("h36m17", "humaneva15")
 UNKNOWN_LICENCE = (
     "unknown: as the checkpoint's owner says; published checkpoints of the paper are CC BY-NC 4.0 (non-commercial)"
 )
-# Put before the names of the trajectory network's parameters, which share a file with the pose network's.
 _LONGEST_LIKELY_FIELD = 4095
+# Put before the names of the trajectory network's parameters, which share a file with the pose network's.
 TRAJECTORY_PREFIX = "trajectory."
 
 _NORM_PARTS = ("weight", "bias", "running_mean", "running_var")

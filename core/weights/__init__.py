@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import WeightsError
+from ..errors import OutputError, WeightsError
 from ..output_files import ELSEWHERE, written_whole
 from ..track_files import sha256_of
 from ..tracks import Source
@@ -85,6 +85,7 @@ def write_weights(
     """Write a lifter's parameters and what must be known of them, whole or not at all.
 
     advice: what to do when ``path`` can't be written
+    Raises OutputError also when the file would be larger than ``read_header`` takes.
     """
     from safetensors.torch import save_file
 
@@ -92,6 +93,22 @@ def write_weights(
     metadata.update({key: json.dumps(value, sort_keys=True) for key, value in header.items()})
     with written_whole(path, advice) as beside:
         save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, str(beside), metadata)
+        _check_readable(beside, path)
+
+
+def _check_readable(written: Path, path: Path) -> None:
+    """Raise OutputError, in the name of ``path``, when what was written is larger than ``read_header`` takes."""
+    with open(written, "rb") as file:
+        (header,) = struct.unpack("<Q", file.read(8))
+    for what, size, most in (
+        ("what it says of itself", header, MAX_HEADER_BYTES),
+        ("it", written.stat().st_size, MAX_WEIGHTS_BYTES),
+    ):
+        if size > most:
+            raise OutputError(
+                f"'{path}' was not written: {what} would take {size:,} bytes, and Keylift reads at most {most:,}. "
+                "Shorten the texts that go with the weights, or make the network smaller."
+            )
 
 
 def read_tensors(path: Path) -> dict[str, torch.Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -20,6 +21,7 @@ from training_runs import (
     same_weights,
     started,
     wait_until,
+    write_motion,
     write_run,
 )
 
@@ -48,6 +50,60 @@ def test_a_stopped_run_loses_nothing_and_says_how_to_go_on(number: int, config: 
     out, _ = finished(started(config, run, "--resume"))
     assert out == f"{run / WEIGHTS}: trained\n"
     assert same_weights(run, whole) and log_of(run) == log_of(whole)
+
+
+STUDY = """
+name = "study"
+method = "label_study"
+labelled_parts = [0.5]
+ablation_parts = []
+seeds = [1]
+workers = 2
+[data]
+kind = "mocap"
+train = "walk.npz"
+valid = "walk.npz"
+test = "walk.npz"
+[network]
+widths = [3, 3]
+channels = 16
+[loop]
+epochs = 16
+batch = 32
+steps_per_epoch = 50
+checkpoint_every_s = 0.0
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows sends ctrl-C to a whole console")
+def test_ctrl_c_in_a_study_loses_nothing(tmp_path: Path) -> None:
+    """A terminal sends it to the workers too."""
+    write_motion(tmp_path / "walk.npz")
+    study, run = tmp_path / "study.toml", tmp_path / "run"
+    study.write_text(STUDY)
+    process = subprocess.Popen(
+        command("train", study, "--run", run, "--device", "cpu"),
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    wait_until(lambda: len(list(run.glob("*/log.json"))) == 2, process)
+    os.killpg(process.pid, signal.SIGINT)
+    _, said = finished(process, code=130)
+    assert "Traceback" not in said and "--resume goes on" in said
+    folders = sorted(path for path in run.iterdir() if path.is_dir())
+    stopped_at = [int(checkpoint_names(folder)[-1][5:14]) for folder in folders]
+    assert len(stopped_at) == 2 and all(0 < step < 800 for step in stopped_at)
+    finished(started(study, run, "--resume"))
+    for folder in folders:
+        steps = [entry["step"] for entry in log_of(folder)]
+        # Nothing was learnt twice, and nothing left out.
+        assert steps == list(range(50, 801, 50))
+        before = json.loads((folder / "log.json").read_text())
+        assert all(one["seconds"] < other["seconds"] for one, other in zip(before, before[1:], strict=False))
 
 
 def test_a_run_is_not_written_over_by_accident(config: Path, tmp_path: Path) -> None:

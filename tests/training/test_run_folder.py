@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 import sys
 from collections.abc import Callable
@@ -12,12 +13,14 @@ import pytest
 import torch
 
 from keylift.core.errors import Cancelled, FileFormatError, OutputError
+from keylift.core.weights import read_header
 from keylift.training import checkpoints
 from keylift.training.loop import computed_in
-from keylift.training.run_folder import RunFolder, draw_curves
+from keylift.training.run_folder import RunFolder, belongs_to_launch, claim, draw_curves, thinned
+from keylift.training.sequences import data, synthetic_film
 from keylift.training.train import train_from_config
 from shell_runs import content
-from training_runs import STEPS, WEIGHTS, checkpoint_names, log_of, same_weights, scalars_of, write_run
+from training_runs import STEPS, WEIGHTS, checkpoint_names, log_of, same_weights, scalars_of, write_motion, write_run
 
 STOP_AT = 8
 NEWEST, BEFORE = (f"step-{step:09d}.safetensors" for step in (STOP_AT, STOP_AT - 1))
@@ -189,6 +192,98 @@ def test_weights_without_checkpoints_are_not_written_over(config: Path, whole: P
     shutil.copy(whole / WEIGHTS, run)
     with pytest.raises(OutputError, match="holds a run already"):
         train(config, run)
+
+
+def under_torchrun(monkeypatch: pytest.MonkeyPatch, restarts: int, rank: int = 0) -> None:
+    """What torchrun tells its processes; it calls every launch ``none`` unless told otherwise."""
+    told = {"TORCHELASTIC_RUN_ID": "none", "TORCHELASTIC_RESTART_COUNT": restarts, "RANK": rank, "WORLD_SIZE": 1}
+    for name, value in told.items():
+        monkeypatch.setenv(name, str(value))
+
+
+def test_a_run_goes_on_after_a_restart_of_the_launch_that_began_it(
+    config: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "run"
+    under_torchrun(monkeypatch, restarts=0)
+    train(config, run, stop_at=STOP_AT)
+    under_torchrun(monkeypatch, restarts=1)
+    train(config, run)
+    assert same_weights(run, whole) and log_of(run) == log_of(whole)
+    # The next launch has the same name.
+    for restarts in (0, 1):
+        under_torchrun(monkeypatch, restarts)
+        with pytest.raises(OutputError, match="holds a run already"):
+            train(config, run)
+    assert same_weights(run, whole) and log_of(run) == log_of(whole)
+
+
+@pytest.mark.parametrize("restarts", [0, 1])
+def test_a_restart_does_not_write_over_a_run_of_another_launch(
+    restarts: int, config: Path, whole: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    under_torchrun(monkeypatch, restarts)
+    before = content(whole)
+    with pytest.raises(OutputError, match="holds a run already"):
+        train(config, whole)
+    assert content(whole) == before
+
+
+def test_all_processes_of_a_start_agree_on_whether_it_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first one notes the launch, perhaps before the second one looks."""
+    under_torchrun(monkeypatch, restarts=1)
+    assert not belongs_to_launch(tmp_path)
+    claim(tmp_path)
+    under_torchrun(monkeypatch, restarts=1, rank=1)
+    assert not belongs_to_launch(tmp_path)
+    under_torchrun(monkeypatch, restarts=2, rank=1)
+    assert belongs_to_launch(tmp_path)
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "another")
+    assert not belongs_to_launch(tmp_path)
+    for damaged in ("", "[]", "{}", '{"launch": "another", "restarts": "x"}'):
+        (tmp_path / "torchrun.json").write_text(damaged)
+        assert not belongs_to_launch(tmp_path)
+
+
+def test_without_torchrun_nothing_is_noted(whole: Path) -> None:
+    assert not (whole / "torchrun.json").exists()
+
+
+def test_other_data_is_refused_and_named(config: Path, stopped: Path, tmp_path: Path) -> None:
+    other = write_run(tmp_path)
+    write_motion(tmp_path / "walk.npz", frames=190)
+    with pytest.raises(FileFormatError, match="The data of the run .* has changed"):
+        train(other, stopped, resume=True)
+
+
+def test_weights_keep_a_thinned_log(config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("keylift.training.run_folder.MAX_ENTRIES_IN_WEIGHTS", 3)
+    train(config, tmp_path / "run")
+    told, kept = log_of(tmp_path / "run"), read_header(tmp_path / "run" / WEIGHTS)["training"]["log"]
+    assert [entry["step"] for entry in told] == [6, 12, 18, 24, 30]
+    assert [entry["step"] for entry in kept] == [6, 18, 30]
+
+
+@pytest.mark.parametrize("count", [1, 2, 199, 200, 201, 399, 400, 401, 12345])
+def test_a_thinned_log_is_evenly_spread_and_has_its_end(count: int) -> None:
+    log = [{"step": float(step)} for step in range(count)]
+    kept = thinned(log)
+    assert kept[-1] == log[-1] and len(kept) <= 200 and (len(kept) >= 100 or kept == log)
+    assert len({int(after["step"] - before["step"]) for before, after in zip(kept, kept[1:], strict=False)}) <= 1
+
+
+def test_guesses_of_the_motion_readers_are_told_once(
+    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = synthetic_film.read_motion_from
+    note = "The walker's unit was guessed."
+    monkeypatch.setattr(
+        synthetic_film, "read_motion_from", lambda *given: dataclasses.replace(read(*given), notes=(note,))
+    )
+    data._film.cache_clear()
+    told = train(config, tmp_path / "run", stop_at=1)
+    data._film.cache_clear()
+    assert told.count(note) == 1
 
 
 def test_resuming_nothing_starts_from_the_beginning_and_says_so(config: Path, tmp_path: Path) -> None:

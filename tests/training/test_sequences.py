@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from keylift.core.camera import project_screen
 from keylift.core.errors import FileFormatError
 from keylift.core.lifter.losses import bone_length_loss, mpjpe_loss, trajectory_loss
 from keylift.core.skeletons import COCO_17_NAMES, H36M_17, mirrored_layout
+from keylift.training.config import settings_from_table
 from keylift.training.sequences.chunks import ChunkSet, ShuffledOrder, Windows, chunk_starts
 from keylift.training.sequences.config import (
     MocapData,
@@ -22,9 +24,11 @@ from keylift.training.sequences.config import (
     SequenceLoop,
     SequenceNetwork,
 )
+from keylift.training.sequences.data import read_split
 from keylift.training.sequences.lesson import SequenceLesson
 from keylift.training.sequences.sequence import FilmedSequence, deterministic_between, subset_frames
 from keylift.training.sequences.synthetic_film import film, split_labelled
+from training_runs import write_motion
 
 MIRROR = mirrored_layout(H36M_17.names)
 LENS = np.array([2.3, 2.3, 0.02, -0.01, -0.2, 0.2, 0.0, 0.001, -0.002])
@@ -125,6 +129,68 @@ def test_a_subset_is_the_run_of_frames_that_the_specification_says(length, subse
     assert subset_frames(length, subset, step) == slice(start, start + kept, step)
     assert subset_frames(length, 1.0, step) == slice(None, None, step)
     assert deterministic_between(3, 4, "anything") == 3
+
+
+TABLES = {
+    "mocap": {"kind": "mocap", "train": "a", "valid": "b", "test": "c"},
+    "human36m": {"kind": "human36m", "keypoints": "a"},
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "table", "key", "value"),
+    [
+        ("human36m", "data", "downsample", 0),
+        ("human36m", "data", "subset", 0.0),
+        ("human36m", "data", "subset", 1.5),
+        ("mocap", "data", "cameras", 0),
+        ("mocap", "data", "fps", 0.0),
+        ("mocap", "data", "fps", float("inf")),
+        ("mocap", "data", "camera_seed", -1),
+        ("mocap", "data", "label_seed", -1),
+        ("mocap", "data", "labelled_part", 0.0),
+        ("mocap", "data", "labelled_part", 1.1),
+        ("mocap", "data.noise", "constant", -0.1),
+        ("mocap", "data.noise", "smooth", -0.1),
+        ("mocap", "data.noise", "jitter", -0.1),
+        ("mocap", "data.noise", "memory_frames", -1.0),
+        ("mocap", "network", "widths", [3, 4]),
+        ("mocap", "network", "widths", [3, -3]),
+        ("mocap", "network", "channels", 0),
+        ("mocap", "network", "dropout", 1.0),
+        ("mocap", "loop", "epochs", 0),
+        ("mocap", "loop", "batch", 1),
+        ("mocap", "loop", "stride", 0),
+        ("mocap", "loop", "learning_rate", 0.0),
+        ("mocap", "loop", "learning_rate", float("nan")),
+        ("mocap", "loop", "learning_rate_decay", 0.0),
+        ("mocap", "loop", "learning_rate_decay", 1.01),
+        ("mocap", "loop", "steps_per_epoch", -1),
+        ("mocap", "loop", "validate_every", 0),
+        ("mocap", "loop", "checkpoint_every_s", -1.0),
+        ("mocap", "loop", "precision", "float16"),
+        ("mocap", "semi_supervised", "warm_up_epochs", -1),
+        ("mocap", "semi_supervised", "bone_weight", -1.0),
+    ],
+)
+def test_a_setting_out_of_its_range_is_named(kind: str, table: str, key: str, value: object) -> None:
+    settings = {"name": "x", "method": "sequences", "data": dict(TABLES[kind])}
+    settings_from_table(SequenceConfig, settings)
+    place = settings
+    for name in table.split("."):
+        place = place.setdefault(name, {})
+    place[key] = value
+    with pytest.raises(FileFormatError, match=rf"^{key} in \[{table}\] must be "):
+        settings_from_table(SequenceConfig, settings)
+
+
+def test_a_part_too_small_for_a_single_frame_is_named(tmp_path) -> None:
+    write_motion(tmp_path / "walk.npz")
+    data = MocapData("mocap", *["walk.npz"] * 3, labelled_part=0.001)
+    for split in ("train", "unlabelled"):
+        with pytest.raises(FileFormatError, match="labelled_part .* is 0.001, which is not a single frame"):
+            read_split(data, tmp_path, split)
+    assert len(read_split(replace(data, labelled_part=0.01), tmp_path, "train").sequences[0]) == 2
 
 
 def config(semi: SemiSupervised | None = None, causal: bool = False, **loop) -> SequenceConfig:

@@ -10,7 +10,7 @@ import torch
 from keylift.core.errors import Cancelled, FileFormatError, OutputError, WeightsError
 from keylift.core.lifter.lifting import load_ray_lifter
 from keylift.core.skeletons import LANDMARKS_41
-from keylift.core.weights import find_weights, list_weights, read_header, read_tensors
+from keylift.core.weights import MAX_HEADER_BYTES, find_weights, list_weights, read_header, read_tensors, write_weights
 from keylift.training.config import read_config
 from keylift.training.motion.motion_set import read_motion
 from keylift.training.train import train_from_config
@@ -147,6 +147,13 @@ def test_the_learning_rate_warms_up_and_comes_to_rest():
         ("name", "nam"),
         ("batch = 32", "batch = 'x'"),
         ("widths = [3, 3]", "widths = 3"),
+        ("widths = [3, 3]", "widths = [3, 2]"),
+        ("batch = 32", "batch = 1"),
+        ("steps = 12", "steps = 0"),
+        ("validate_every = 6", "validate_every = 0"),
+        ("checkpoint_every = 4", "checkpoint_every = -1"),
+        ("batch = 32", "batch = 32\nlearning_rate = inf"),
+        ("batch = 32", "batch = 32\nprecision = 'float16'"),
     ],
 )
 def test_a_configuration_that_is_not_understood_is_refused(folder, tmp_path, change):
@@ -168,3 +175,16 @@ def test_weights_are_found_by_name_or_path_and_bad_ones_explained(folder, tmp_pa
         bad.write_bytes(content)
         with pytest.raises(WeightsError):
             read_header(bad)
+
+
+def test_weights_that_nobody_could_read_are_not_written(tmp_path, monkeypatch):
+    path, tensors = tmp_path / "made" / "x.safetensors", {"a": torch.zeros(100)}
+    write_weights(path, tensors, {"licence": "x" * (MAX_HEADER_BYTES - 1000)})
+    assert len(read_header(path)["licence"]) == MAX_HEADER_BYTES - 1000
+    before = path.read_bytes()
+    with pytest.raises(OutputError, match=r"x\.safetensors' was not written: what it says of itself"):
+        write_weights(path, tensors, {"licence": "x" * MAX_HEADER_BYTES})
+    monkeypatch.setattr("keylift.core.weights.MAX_WEIGHTS_BYTES", 400)
+    with pytest.raises(OutputError, match="was not written: it would take"):
+        write_weights(path, tensors, {})
+    assert path.read_bytes() == before and [file.name for file in path.parent.iterdir()] == ["x.safetensors"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from ...core.errors import FileFormatError
+from ..setting_ranges import CHANCE_BELOW_1, NOT_NEGATIVE, ODD, PART, POSITIVE, at_least, check_precision, check_ranges
 from .keypoint_noise import KeypointNoise
 
 
@@ -19,6 +19,7 @@ class FilmedData:
     cameras:              Human3.6M's metadata.xml, or a cameras.toml (docs/file-formats.md)
     skeleton:             name of the joints in ``poses``; empty = the kind's own
     keypoint_layout:      name of the keypoints' layout; empty = as the file says
+    score:                learn from each keypoint's score too, the third value in ``keypoints``; False = x and y alone
     *_subjects:           who is learnt from with labels, without, validated on, tested on
     unlabelled_keypoints: further data_2d_*.npz to learn from without labels
     actions:              only these (text before the first space); empty = all
@@ -31,6 +32,7 @@ class FilmedData:
     cameras: str = ""
     skeleton: str = ""
     keypoint_layout: str = ""
+    score: bool = False
     train_subjects: tuple[str, ...] = ()
     valid_subjects: tuple[str, ...] = ()
     test_subjects: tuple[str, ...] = ()
@@ -41,6 +43,9 @@ class FilmedData:
     downsample: int = 1
     licence: str = ""
     acknowledgement: str = ""
+
+    def __post_init__(self) -> None:
+        check_ranges(self, "data", subset=PART, downsample=at_least(1))
 
 
 @dataclass(frozen=True)
@@ -79,6 +84,19 @@ class MocapData:
     licence: str = ""
     acknowledgement: str = ""
 
+    def __post_init__(self) -> None:
+        check_ranges(
+            self,
+            "data",
+            fps=POSITIVE,
+            cameras=at_least(1),
+            camera_seed=NOT_NEGATIVE,
+            labelled_part=PART,
+            label_seed=NOT_NEGATIVE,
+        )
+        sizes = {"constant": NOT_NEGATIVE, "smooth": NOT_NEGATIVE, "jitter": NOT_NEGATIVE}
+        check_ranges(self.noise, "data.noise", **sizes, memory_frames=NOT_NEGATIVE)
+
 
 @dataclass(frozen=True)
 class SequenceNetwork:
@@ -90,6 +108,9 @@ class SequenceNetwork:
     causal: bool = False
     dense: bool = False
 
+    def __post_init__(self) -> None:
+        check_ranges(self, "network", widths=ODD, channels=at_least(1), dropout=CHANCE_BELOW_1)
+
 
 @dataclass(frozen=True)
 class SequenceLoop:
@@ -100,6 +121,7 @@ class SequenceLoop:
     flip:             learn every chunk twice, plain and mirrored
     test_time_flip:   average with the mirrored prediction when evaluating
     steps_per_epoch:  0 = as many as the labelled chunks fill; else that many, over and over the labelled chunks
+    validate_every:   epochs from one validation to the next
     precision:        auto (bfloat16 where the device is made for it), float32 or bfloat16
     """
 
@@ -116,6 +138,22 @@ class SequenceLoop:
     precision: str = "auto"
     seed: int = 1
 
+    def __post_init__(self) -> None:
+        check_ranges(
+            self,
+            "loop",
+            epochs=at_least(1),
+            # One output frame has no batch statistics.
+            batch=at_least(2),
+            learning_rate=POSITIVE,
+            learning_rate_decay=PART,
+            stride=at_least(1),
+            steps_per_epoch=NOT_NEGATIVE,
+            checkpoint_every_s=NOT_NEGATIVE,
+            validate_every=at_least(1),
+        )
+        check_precision(self.precision)
+
 
 @dataclass(frozen=True)
 class SemiSupervised:
@@ -125,7 +163,7 @@ class SemiSupervised:
     warm_up_epochs:    epochs of labelled batches alone at the start
     projection:        compare the projected pose with the keypoints; False = an ablation
     bone_term:         compare mean bone lengths with the labelled ones; False = an ablation
-    bone_weight:       of that term; 1 in the paper, whose batches are large (its sign is noise in small ones)
+    bone_weight:       of that term; 1 in the paper
     linear_projection: leave the lens distortion out
     """
 
@@ -135,6 +173,9 @@ class SemiSupervised:
     bone_term: bool = True
     bone_weight: float = 1.0
     linear_projection: bool = False
+
+    def __post_init__(self) -> None:
+        check_ranges(self, "semi_supervised", warm_up_epochs=NOT_NEGATIVE, bone_weight=NOT_NEGATIVE)
 
 
 @dataclass(frozen=True)
@@ -147,13 +188,6 @@ class SequenceConfig:
     network: SequenceNetwork = field(default_factory=SequenceNetwork)
     loop: SequenceLoop = field(default_factory=SequenceLoop)
     semi_supervised: SemiSupervised = field(default_factory=SemiSupervised)
-
-    def __post_init__(self) -> None:
-        loop = self.loop
-        if min(loop.epochs, loop.batch, loop.stride, loop.validate_every) < 1 or loop.steps_per_epoch < 0:
-            raise FileFormatError("[loop] epochs, batch, stride and validate_every must be 1 or more.")
-        if loop.precision not in ("auto", "float32", "bfloat16"):
-            raise FileFormatError(f"[loop] precision must be auto, float32 or bfloat16, not '{loop.precision}'.")
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for the header of the weights."""

@@ -38,8 +38,7 @@ def sequence_errors(predicted: np.ndarray, positions_m: np.ndarray) -> dict[str,
     truth = positions_m.astype(float)
     truth[:, 0] = 0
     predicted = predicted.astype(float)
-    velocity = velocity_error(predicted, truth) if len(truth) > 1 else 0.0
-    values = mpjpe(predicted, truth), p_mpjpe(predicted, truth), n_mpjpe(predicted, truth), velocity
+    values = [measure(predicted, truth) for measure in (mpjpe, p_mpjpe, n_mpjpe, velocity_error)]
     return {name: 1000 * value for name, value in zip(METRICS, values, strict=True)}
 
 

@@ -36,6 +36,9 @@ def train_on_sequences(
         labelled = read_split(config.data, base_folder, "train")
         unlabelled = read_split(config.data, base_folder, "unlabelled") if config.semi_supervised.enabled else None
         valid = read_split(config.data, base_folder, "valid")
+        notes = [*labelled.notes, *(unlabelled.notes if unlabelled else ()), *valid.notes]
+        for note in dict.fromkeys(notes):
+            tell(note)
         lesson = SequenceLesson(
             config, labelled.sequences, unlabelled.sequences if unlabelled else [], labelled.layout, labelled.skeleton
         ).to(chosen)
@@ -63,6 +66,9 @@ def train_on_sequences(
             tell=tell,
         )
         test = read_split(config.data, base_folder, "test")
+        for note in dict.fromkeys(test.notes):
+            if note not in notes:
+                tell(note)
         metrics = {"test": evaluate(test.sequences, lift).mean} if test.sequences else {}
         facts = {"data_sha256": {**read, **test.sha256}, **lesson.facts()}
         return write_final_weights(run_folder, config, lesson.header(), standing, lesson.tensors(), facts, metrics)

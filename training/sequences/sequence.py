@@ -69,12 +69,14 @@ class SequenceSet:
     layout:   name of the keypoint layout
     skeleton: the joints of the positions
     sha256:   file -> hash of what was read
+    notes:    what a person should know about how it was read
     """
 
     sequences: list[FilmedSequence]
     layout: str
     skeleton: Skeleton
     sha256: dict[str, str]
+    notes: tuple[str, ...] = ()
 
 
 def deterministic_between(low: int, high: int, seed: str) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from ..setting_ranges import CHANCE_BELOW_1, NOT_NEGATIVE, ODD, POSITIVE, at_least, check_precision, check_ranges
 from .synthetic_views import ViewSettings
 
 
@@ -30,6 +31,9 @@ class NetworkSettings:
     dropout: float = 0.1
     causal: bool = False
 
+    def __post_init__(self) -> None:
+        check_ranges(self, "network", widths=ODD, channels=at_least(1), dropout=CHANCE_BELOW_1)
+
 
 @dataclass(frozen=True)
 class LoopSettings:
@@ -49,6 +53,25 @@ class LoopSettings:
     test_windows: int = 16384
     precision: str = "auto"
     seed: int = 1
+
+    def __post_init__(self) -> None:
+        check_ranges(
+            self,
+            "loop",
+            steps=at_least(1),
+            batch=at_least(2),
+            learning_rate=POSITIVE,
+            warm_up_steps=NOT_NEGATIVE,
+            weight_decay=NOT_NEGATIVE,
+            bone_weight=NOT_NEGATIVE,
+            uncertainty_weight=NOT_NEGATIVE,
+            contact_weight=NOT_NEGATIVE,
+            checkpoint_every=NOT_NEGATIVE,
+            validate_every=at_least(1),
+            validation_windows=at_least(1),
+            test_windows=at_least(1),
+        )
+        check_precision(self.precision)
 
 
 @dataclass(frozen=True)
