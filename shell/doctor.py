@@ -35,6 +35,8 @@ PACKAGES = {
     "safetensors": "safetensors",
     "platformdirs": "platformdirs",
     "rich": "rich",
+    "matplotlib": "matplotlib",
+    "ezc3d": "ezc3d",
 }
 
 
