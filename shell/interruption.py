@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,7 +29,7 @@ def listening(reporter: Reporter) -> Iterator[None]:
 
     def stop(number: int, frame: FrameType | None) -> None:
         pressed_before, reporter.stop_wanted = reporter.stop_wanted, True
-        if pressed_before or not reporter.stop_waits:
+        if pressed_before or not (reporter.stop_waits or _loading("torch")):
             raise KeyboardInterrupt
 
     before: dict[int, Any] = {number: signal.getsignal(number) for number in STOP_SIGNALS}
@@ -43,6 +44,11 @@ def listening(reporter: Reporter) -> Iterator[None]:
             # None: set by somebody who is not Python, and nothing that Python could set again.
             if handler is not None:
                 signal.signal(number, handler)
+
+
+def _loading(name: str) -> bool:
+    """True while a module is being imported; torch aborts the process when an exception comes up in its native part."""
+    return bool(getattr(getattr(sys.modules.get(name), "__spec__", None), "_initializing", False))
 
 
 @contextmanager

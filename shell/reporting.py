@@ -80,18 +80,19 @@ class Reporter:
 
     def _lines(self, title: str) -> Show:
         began = last = time.monotonic()
-        # What was done in an earlier run took none of this one's time.
-        start: int | None = None
+        # What was done in an earlier run took none of this one's time: speed is measured from the first report on.
+        first: tuple[int, float] | None = None
         if not self.quiet:
             print(title, file=sys.stderr, flush=True)
 
         def show(done: int, total: int | None) -> None:
-            nonlocal last, start
-            start = done if start is None else start
+            nonlocal last, first
             now = time.monotonic()
             if not self.quiet and now - last >= SECONDS_BETWEEN_LINES:
                 last = now
-                print(f"  {_how_far(done, total, now - began, start)}", file=sys.stderr, flush=True)
+                before, since = first or (0, began)
+                print(f"  {_how_far(done, total, now - since, before)}", file=sys.stderr, flush=True)
+            first = first or (done, now)
 
         return show
 

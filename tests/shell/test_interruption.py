@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import importlib.machinery
 import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
+import types
 from pathlib import Path
 
 import pytest
 
+from keylift.shell.interruption import listening
+from keylift.shell.reporting import Reporter
 from shell_runs import clip, command, content
 
 pytestmark = pytest.mark.slow
@@ -116,3 +121,17 @@ def test_who_ignores_ctrl_c_goes_on_ignoring_it(tmp_path: Path) -> None:
     ignoring.send_signal(signal.SIGINT)
     ignoring.communicate(timeout=60)
     assert ignoring.returncode in (0, 1)
+
+
+def test_a_stop_waits_for_native_code_that_is_loading(monkeypatch: pytest.MonkeyPatch) -> None:
+    loading = types.ModuleType("torch")
+    loading.__spec__ = importlib.machinery.ModuleSpec("torch", None)
+    loading.__spec__._initializing = True
+    monkeypatch.setitem(sys.modules, "torch", loading)
+    reporter = Reporter(quiet=True)
+    with pytest.raises(KeyboardInterrupt), listening(reporter):
+        signal.raise_signal(signal.SIGINT)
+        assert reporter.stop_wanted
+        # Whoever presses twice means it.
+        signal.raise_signal(signal.SIGINT)
+        pytest.fail("the second one was ignored too")

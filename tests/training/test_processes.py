@@ -240,13 +240,12 @@ pytest_posix = pytest.mark.skipif(os.name == "nt", reason="looks for processes a
 
 @pytest.mark.slow
 @pytest_posix
-@pytest.mark.parametrize("number", [0, 1])
-def test_torchrun_goes_on_by_itself_when_a_process_was_killed(
-    number: int, config: Path, whole: Path, tmp_path: Path
+def test_torchrun_goes_on_by_itself_when_the_process_that_writes_was_killed(
+    config: Path, whole: Path, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
     agent = started(config, run, door=torchrun(2, "--max-restarts", 1))
-    kill_a_worker(agent, run, number, 9)
+    kill_a_worker(agent, run, 0, 9)
     finished(agent)
     assert same_weights(run, whole) and log_of(run) == log_of(whole) and scalars_of(run) == scalars_of(whole)
 
