@@ -147,7 +147,7 @@ def _detector_name(model: Path) -> str:
 
 
 @contextmanager
-def _native_chatter_hidden() -> Iterator[None]:
+def native_chatter_hidden() -> Iterator[None]:
     """Keep what native libraries write to descriptor 2 from the person in front of the screen.
 
     No setting of MediaPipe's does that. KEYLIFT_DEBUG in the environment lets it through.
@@ -180,7 +180,7 @@ class _Landmarker:
 
     def __init__(self, model: Path, *, follows: bool, bodies: int = 1, sure: float = _LOOK_CONFIDENCE) -> None:
         try:
-            with _native_chatter_hidden():
+            with native_chatter_hidden():
                 import mediapipe
                 from mediapipe.tasks.python import BaseOptions, vision
         except ImportError as problem:
@@ -194,13 +194,13 @@ class _Landmarker:
         mode = vision.RunningMode.VIDEO if follows else vision.RunningMode.IMAGE
         options = vision.PoseLandmarkerOptions(
             # Read here rather than by MediaPipe: it can't open paths with all letters on all systems.
-            base_options=BaseOptions(model_asset_buffer=_model_bytes(model)),
+            base_options=BaseOptions(model_asset_buffer=model_bytes(model)),
             running_mode=mode,
             num_poses=bodies,
             min_pose_detection_confidence=sure,
         )
         try:
-            with _native_chatter_hidden():
+            with native_chatter_hidden():
                 self._landmarker = vision.PoseLandmarker.create_from_options(options)
         except (RuntimeError, ValueError, OSError) as problem:
             raise DetectorError(
@@ -208,7 +208,7 @@ class _Landmarker:
             ) from problem
 
     def close(self) -> None:
-        with _native_chatter_hidden():
+        with native_chatter_hidden():
             self._landmarker.close()
 
     def bodies(self, rgb: np.ndarray, time_s: float, origin_px: tuple[int, int] = (0, 0)) -> list[Sighting]:
@@ -216,7 +216,7 @@ class _Landmarker:
         picture = self._mediapipe.Image(self._mediapipe.ImageFormat.SRGB, np.ascontiguousarray(rgb))
         with ExitStack() as quiet:
             if self._results < _TALKATIVE_RESULTS:
-                quiet.enter_context(_native_chatter_hidden())
+                quiet.enter_context(native_chatter_hidden())
             try:
                 if self._follows:
                     # Whole milliseconds that grow, whatever the frame rate.
@@ -236,7 +236,7 @@ class _Landmarker:
         return sightings
 
 
-def _model_bytes(model: Path) -> bytes:
+def model_bytes(model: Path) -> bytes:
     try:
         return model.read_bytes()
     except OSError as problem:

@@ -15,7 +15,7 @@ from .output_files import written_whole
 from .progress import Progress, report, silent
 from .rotations import normalised
 from .skeletons import LANDMARKS_41, MEDIAPIPE_33_LINES
-from .tracks import KeypointTrack, PoseTrack
+from .tracks import Change, KeypointTrack, PoseTrack
 
 if TYPE_CHECKING:
     from .footage import Footage
@@ -28,6 +28,14 @@ _NEAREST_DRAWN_M = 0.3
 _LEFT, _RIGHT, _MIDDLE = (0, 114, 178), (213, 94, 0), (90, 90, 90)
 _PAPER, _GRID, _PATH, _INK = (247, 246, 243), (214, 211, 205), (150, 146, 138), (60, 60, 60)
 _TIMES_90K = 90_000
+# What was repaired: its colour, and what the picture says about it.
+_EXCHANGED_INK, _BRIDGED_INK, _DOUBTED_INK = (255, 40, 200), (0, 230, 118), (255, 214, 0)
+_REPAIRS = (
+    ((Change.BODY_EXCHANGED, Change.LIMB_EXCHANGED), _EXCHANGED_INK, "sides exchanged back"),
+    ((Change.OUTLIER_BRIDGED, Change.DROP_OUT_BRIDGED), _BRIDGED_INK, "bridged"),
+    ((Change.DOUBTED,), _DOUBTED_INK, "doubted"),
+    ((Change.SOMEBODY_ELSE,), _BRIDGED_INK, "somebody else"),
+)
 # Limbs are drawn this thick at their far end, metres.
 _THICKNESS_M = {"knee": 0.12, "ankle": 0.09, "toe_base": 0.08, "toe_tip": 0.06, "elbow": 0.08, "wrist": 0.065}
 _THIN_M = 0.04
@@ -177,8 +185,18 @@ def _fixed(point_px: np.ndarray) -> tuple[int, int]:
     return int(round(float(point_px[0]) * 16)), int(round(float(point_px[1]) * 16))
 
 
-def draw_keypoints(picture: np.ndarray, xy_px: np.ndarray, confidence: np.ndarray, layout: str) -> None:
-    """Draw one frame's keypoints (K, 2) into an RGB picture: full dots where sure, rings where not."""
+def draw_keypoints(
+    picture: np.ndarray,
+    xy_px: np.ndarray,
+    confidence: np.ndarray,
+    layout: str,
+    changes: np.ndarray | None = None,
+) -> None:
+    """Draw one frame's keypoints (K, 2) into an RGB picture: full dots where sure, rings where not.
+
+    What was repaired, by ``changes`` (K,), has a ring of another colour around it, and what was bridged is no full dot.
+    A line at the top says what the colours in this picture mean.
+    """
     import cv2
 
     from .skeletons import KEYPOINT_LAYOUTS
@@ -200,11 +218,38 @@ def draw_keypoints(picture: np.ndarray, xy_px: np.ndarray, confidence: np.ndarra
                 cv2.line(picture, _fixed(xy_px[a]), _fixed(xy_px[b]), ink, max(2, radius // 2), cv2.LINE_AA, 4)
     for index, name in enumerate(names):
         if seen[index]:
-            sure = confidence[index] > 0.5
+            repaired = None if changes is None else _repair_of(int(changes[index]))
+            sure = confidence[index] > 0.5 and (repaired is None or repaired[0] != _BRIDGED_INK)
             at = _fixed(xy_px[index])
             if sure:
                 cv2.circle(picture, at, (radius + 1) * 16, (255, 255, 255), -1, cv2.LINE_AA, 4)
             cv2.circle(picture, at, radius * 16, colour(name), -1 if sure else 2, cv2.LINE_AA, 4)
+            if repaired is not None:
+                cv2.circle(picture, at, (radius + 3) * 16, repaired[0], 2, cv2.LINE_AA, 4)
+    if changes is not None:
+        _tell_repairs(picture, changes)
+
+
+def _repair_of(code: int) -> tuple[tuple[int, int, int], str] | None:
+    """Colour and words for a code of ``Change``; None where nothing was changed."""
+    return next(((ink, words) for codes, ink, words in _REPAIRS if code in codes), None)
+
+
+def _tell_repairs(picture: np.ndarray, changes: np.ndarray) -> None:
+    """A line at the top of the picture about the repairs that are in it, if there are any."""
+    import cv2
+
+    radius, left = max(3, round(picture.shape[0] / 160)), 16
+    for codes, ink, words in _REPAIRS:
+        if not np.isin(changes, codes).any():
+            continue
+        (width, _), _ = cv2.getTextSize(words, cv2.FONT_HERSHEY_SIMPLEX, 0.55, 1)
+        right = left + 2 * radius + 14 + width
+        cv2.rectangle(picture, (left - 6, 10), (right, 34), _PAPER, -1)
+        cv2.circle(picture, (left + radius + 1, 22), radius + 3, ink, 2, cv2.LINE_AA)
+        at = (left + 2 * radius + 8, 27)
+        cv2.putText(picture, words, at, cv2.FONT_HERSHEY_SIMPLEX, 0.55, _INK, 1, cv2.LINE_AA)
+        left = right + 12
 
 
 def _footage_pictures(
@@ -223,7 +268,8 @@ def _footage_pictures(
         picture = cv2.resize(shot.rgb, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
         at = keypoints_of.get(shot.index)
         if keypoints is not None and at is not None:
-            draw_keypoints(picture, keypoints.xy_px[at] * scale, keypoints.confidence[at], keypoints.layout)
+            xy_px, confidence = keypoints.xy_px[at] * scale, keypoints.confidence[at]
+            draw_keypoints(picture, xy_px, confidence, keypoints.layout, keypoints.changes[at])
         yield of_frame[shot.index], picture
 
 

@@ -1,30 +1,22 @@
-"""Keypoints and poses as .npz files: no pickles, bounded sizes, written whole or not at all."""
+"""Keypoints and poses as .npz files."""
 
 from __future__ import annotations
 
 import hashlib
-import io
-import zipfile
-import zlib
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
 
 import numpy as np
 
+from .array_files import parse_arrays, write_arrays
 from .camera import Camera
-from .errors import FileFormatError
-from .output_files import written_whole
 from .skeletons import KEYPOINT_LAYOUTS, LANDMARKS_41, Skeleton, pairs_by_prefix
 from .tracks import KeypointTrack, PoseTrack, Source
 
-KEYPOINTS_SCHEMA = 1
+# 2: changes. Files of schema 1 are read as untouched.
+KEYPOINTS_SCHEMA = 2
 POSE_SCHEMA = 1
-# An hour at 120 frames a second of 41 joints takes 0.6 GB; whatever is larger than this is not one of ours.
-MAX_ARRAY_BYTES = 2 << 30
-MAX_MEMBERS = 64
 
-Track = TypeVar("Track", KeypointTrack, PoseTrack)
+_KIND = "keypoints or pose"
 
 
 def sha256_of(path: Path) -> str:
@@ -33,51 +25,9 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _read_arrays(path: Path) -> dict[str, np.ndarray]:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            members = archive.infolist()
-            if len(members) > MAX_MEMBERS or sum(member.file_size for member in members) > MAX_ARRAY_BYTES:
-                raise FileFormatError(f"'{path}' is far larger than a file of ours ever is; it is not read.")
-            arrays = {}
-            for member in members:
-                data = archive.read(member)
-                arrays[member.filename.removesuffix(".npy")] = np.lib.format.read_array(
-                    io.BytesIO(data), allow_pickle=False
-                )
-            return arrays
-    except FileNotFoundError:
-        raise FileFormatError(f"There is no file '{path}'. Check the path.") from None
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, RuntimeError, MemoryError) as problem:
-        raise FileFormatError(f"'{path}' is not a keypoints or pose file, or it is damaged: {problem}") from problem
-
-
-def _write_arrays(path: Path, arrays: dict[str, Any]) -> None:
-    # Packed in memory first: on a full disk the zip's writer complains once more when it is thrown away.
-    packed = io.BytesIO()
-    np.savez_compressed(packed, **arrays)
-    with written_whole(path) as beside:
-        beside.write_bytes(packed.getbuffer())
-
-
-def _parse(path: Path, schema: int, make: Callable[[dict[str, np.ndarray]], Track]) -> Track:
-    arrays = _read_arrays(path)
-    try:
-        found = int(arrays["schema_version"])
-        if found > schema:
-            raise FileFormatError(f"'{path}' was written by a newer Keylift (schema {found}). Update Keylift.")
-        return make(arrays)
-    except KeyError as missing:
-        raise FileFormatError(f"'{path}' lacks {missing}: it is not the kind of file wanted here.") from None
-    except (TypeError, ValueError, IndexError) as problem:
-        raise FileFormatError(f"'{path}' is damaged: {problem}") from problem
-    except FileFormatError as problem:
-        raise FileFormatError(f"'{path}': {problem}") from problem
-
-
 def write_keypoints(path: Path, track: KeypointTrack) -> None:
     """Write ``track`` as ``*.keypoints.npz``; see docs/file-formats.md."""
-    _write_arrays(
+    write_arrays(
         path,
         {
             "xy_px": track.xy_px.astype(np.float32),
@@ -85,6 +35,7 @@ def write_keypoints(path: Path, track: KeypointTrack) -> None:
             "time_s": track.time_s.astype(np.float64),
             "frame_index": track.frame_index.astype(np.int64),
             "filled": track.filled.astype(bool),
+            "changes": track.changes,
             "layout": track.layout,
             "keypoint_names": np.array(KEYPOINT_LAYOUTS[track.layout]),
             "size_px": np.array(track.size_px, np.int64),
@@ -102,6 +53,8 @@ def read_keypoints(path: Path) -> KeypointTrack:
     def make(arrays: dict[str, np.ndarray]) -> KeypointTrack:
         width, height = (int(value) for value in arrays["size_px"])
         name, sha256 = (str(value) for value in arrays["source"])
+        has_changes = int(arrays["schema_version"]) >= 2
+        changes = arrays["changes"].astype(np.uint8, casting="safe") if has_changes else np.zeros((0, 0), np.uint8)
         return KeypointTrack(
             xy_px=arrays["xy_px"].astype(np.float64),
             confidence=arrays["confidence"].astype(np.float64),
@@ -113,14 +66,15 @@ def read_keypoints(path: Path) -> KeypointTrack:
             source=Source(name, sha256),
             detector=str(arrays["detector"]),
             person=int(arrays["person"]),
+            changes=changes,
         )
 
-    return _parse(path, KEYPOINTS_SCHEMA, make)
+    return parse_arrays(path, _KIND, "xy_px", KEYPOINTS_SCHEMA, make)
 
 
 def write_pose(path: Path, pose: PoseTrack) -> None:
     """Write ``pose`` as ``*.pose.npz``; see docs/file-formats.md."""
-    _write_arrays(
+    write_arrays(
         path,
         {
             "joint_names": np.array(pose.skeleton.names),
@@ -176,4 +130,4 @@ def read_pose(path: Path) -> PoseTrack:
             source=Source(source_name, source_sha),
         )
 
-    return _parse(path, POSE_SCHEMA, make)
+    return parse_arrays(path, _KIND, "positions_m", POSE_SCHEMA, make)

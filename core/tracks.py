@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import IntEnum
 
 import numpy as np
 
@@ -32,6 +33,18 @@ class Source:
     sha256: str
 
 
+class Change(IntEnum):
+    """What ``core.keypoint_repair`` did to a keypoint of a frame."""
+
+    UNTOUCHED = 0
+    BODY_EXCHANGED = 1
+    LIMB_EXCHANGED = 2
+    OUTLIER_BRIDGED = 3
+    DROP_OUT_BRIDGED = 4
+    DOUBTED = 5
+    SOMEBODY_ELSE = 6
+
+
 @dataclass(frozen=True, eq=False)
 class KeypointTrack:
     """One person's keypoints as the picture shows them.
@@ -43,6 +56,7 @@ class KeypointTrack:
     layout:      a name in ``KEYPOINT_LAYOUTS``
     size_px:     (width, height) of the upright picture with square pixels
     filled:      (F,) True where the person was not detected and a short gap was bridged
+    changes:     (F, K) uint8, what was repaired, as codes of ``Change``; may be left out where nothing was
     """
 
     xy_px: np.ndarray
@@ -55,6 +69,7 @@ class KeypointTrack:
     source: Source = field(default_factory=lambda: Source("", ""))
     detector: str = ""
     person: int = 0
+    changes: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), np.uint8))
 
     def __post_init__(self) -> None:
         _require(
@@ -70,6 +85,11 @@ class KeypointTrack:
         _require(bool(((self.confidence >= 0) & (self.confidence <= 1)).all()), "confidence must lie between 0 and 1.")
         _require(not np.isinf(self.xy_px).any(), "xy_px must not be infinite.")
         _require(self.filled.shape == (frames,), "filled must have shape (frames,).")
+        if self.changes.size == 0:
+            object.__setattr__(self, "changes", np.zeros((frames, points), np.uint8))
+        _require(self.changes.shape == (frames, points), "changes must have shape (frames, keypoints).")
+        _require(self.changes.dtype == np.uint8, "changes must be uint8.")
+        _require(int(self.changes.max(initial=0)) <= max(Change), "changes holds a code that means nothing.")
         _require(min(self.size_px) > 0, "size_px must be positive.")
         _check_times(self.time_s, self.frame_index, frames)
 

@@ -41,8 +41,9 @@ def open_video(options: argparse.Namespace) -> Footage:
 
 
 def find_people(footage: Footage, options: argparse.Namespace, reporter: Reporter) -> list[KeypointTrack]:
-    """The people that the options ask for, short gaps bridged."""
+    """The people that the options ask for, short gaps bridged, and repaired unless the options say no."""
     from ..core.detection import detect_people
+    from ..core.keypoint_repair import repair
     from ..core.people import pick_people
     from ..core.pose_model import find_pose_model, pose_model
 
@@ -53,7 +54,8 @@ def find_people(footage: Footage, options: argparse.Namespace, reporter: Reporte
     with reporter.stage("detect", f"Looking for people in {footage.path.name}") as progress:
         first, last = options.frames
         everybody = detect_people(footage, model=model, first=first, last=last, progress=progress)
-    return pick_people(everybody, options.person)
+    people = pick_people(everybody, options.person)
+    return people if options.no_repair else [repair(track) for track in people]
 
 
 def numbers(count: int, options: argparse.Namespace) -> list[int | None]:
@@ -70,13 +72,24 @@ def possible_outputs(outputs: Sequence[Path], options: argparse.Namespace) -> li
 
 def described(track: KeypointTrack, output: Path) -> dict[str, Any]:
     """What the keypoints are like, for the result."""
+    from ..core.keypoint_repair import repair_counts
+
     return {
         "output": str(output),
         "person": track.person,
         "frames": len(track.time_s),
         "seen": int(track.seen.sum() - track.filled.sum()),
         "bridged": int(track.filled.sum()),
+        "repaired": repair_counts(track),
     }
+
+
+def repairs_told(track: KeypointTrack) -> str:
+    """What was repaired, to go on a line of the result; empty where nothing was."""
+    from ..core.keypoint_repair import summary
+
+    told = summary(track)
+    return f"; {told}" if told else ""
 
 
 def run(options: argparse.Namespace, reporter: Reporter) -> int:
@@ -91,7 +104,10 @@ def run(options: argparse.Namespace, reporter: Reporter) -> int:
         output = places.numbered(options.output, number)
         write_keypoints(output, track)
         people.append(described(track, output))
-    lines = [f"{who['output']}: seen in {who['seen']} of {who['frames']} frames" for who in people]
+    lines = [
+        f"{who['output']}: seen in {who['seen']} of {who['frames']} frames{repairs_told(track)}"
+        for who, track in zip(people, tracks, strict=True)
+    ]
     reporter.result(
         "\n".join(lines),
         {"outputs": [who["output"] for who in people], "people": people, "seconds": reporter.seconds},

@@ -6,8 +6,9 @@ import pytest
 
 from keylift.core.camera import Camera
 from keylift.core.errors import Cancelled, FileFormatError
-from keylift.core.preview import _LEFT, _RIGHT, FigureView, render_preview
+from keylift.core.preview import _BRIDGED_INK, _EXCHANGED_INK, _LEFT, _RIGHT, FigureView, draw_keypoints, render_preview
 from keylift.core.skeletons import LANDMARKS_41, Skeleton
+from keylift.core.tracks import Change
 from walker import camera_from_world, filmed, walk
 
 
@@ -76,3 +77,31 @@ def test_a_cancelled_preview_leaves_nothing(tracks, tmp_path):
     with pytest.raises(Cancelled):
         render_preview(tmp_path / "p.mp4", tracks[0], progress=lambda done, total: done < 3)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_repaired_keypoints_are_ringed_and_told_in_words_where_there_are_any(tracks):
+    _, track = tracks
+
+    def drawn(changes):
+        picture = np.full((480, 640, 3), 128, np.uint8)
+        draw_keypoints(picture, track.xy_px[10], track.confidence[10], track.layout, changes)
+        return picture
+
+    def pixels(picture, colour):
+        return (np.abs(picture.astype(int) - colour).sum(axis=-1) < 60).nonzero()
+
+    untouched = np.zeros(21, np.uint8)
+    plain = drawn(untouched)
+    assert np.array_equal(plain, drawn(None))
+    assert len(pixels(plain, _EXCHANGED_INK)[0]) == len(pixels(plain, _BRIDGED_INK)[0]) == 0
+
+    changes = untouched.copy()
+    changes[9] = Change.OUTLIER_BRIDGED
+    bridged = drawn(changes)
+    rows, columns = pixels(bridged, _BRIDGED_INK)
+    words = rows < 40
+    assert words.any() and len(pixels(bridged, _EXCHANGED_INK)[0]) == 0
+    ring = np.array([columns[~words].mean(), rows[~words].mean()])
+    assert np.abs(ring - track.xy_px[10, 9]).max() < 3
+    changes[:9] = Change.BODY_EXCHANGED
+    assert len(pixels(drawn(changes), _EXCHANGED_INK)[0]) > len(rows)

@@ -1,4 +1,5 @@
 import zipfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -7,7 +8,7 @@ from keylift.core.camera import Camera
 from keylift.core.errors import FileFormatError, OutputError
 from keylift.core.skeletons import LANDMARKS_41, Skeleton
 from keylift.core.track_files import read_keypoints, read_pose, write_keypoints, write_pose
-from keylift.core.tracks import KeypointTrack
+from keylift.core.tracks import Change, KeypointTrack
 from walker import camera_from_world, filmed, walk
 
 
@@ -26,6 +27,42 @@ def test_keypoints_come_back(tmp_path, tracks):
     assert np.allclose(back.xy_px, track.xy_px, atol=1e-3, equal_nan=True)
     assert back.layout == track.layout and back.size_px == track.size_px
     assert np.array_equal(back.time_s, track.time_s) and not back.seen[3] and back.seen[2]
+
+
+def test_what_was_repaired_comes_back(tmp_path, tracks):
+    changes = tracks[1].changes.copy()
+    changes[2], changes[5, 3] = Change.BODY_EXCHANGED, Change.OUTLIER_BRIDGED
+    write_keypoints(tmp_path / "a.keypoints.npz", replace(tracks[1], changes=changes))
+    back = read_keypoints(tmp_path / "a.keypoints.npz")
+    assert np.array_equal(back.changes, changes) and back.changes.dtype == np.uint8
+
+
+def keypoint_arrays(path, track):
+    write_keypoints(path, track)
+    with np.load(path, allow_pickle=False) as file:
+        return dict(file)
+
+
+def test_keypoints_of_the_first_schema_are_read_as_untouched(tmp_path, tracks):
+    path = tmp_path / "a.keypoints.npz"
+    arrays = keypoint_arrays(path, tracks[1])
+    del arrays["changes"]
+    np.savez(path, **{**arrays, "schema_version": 1})
+    back = read_keypoints(path)
+    assert back.changes.shape == back.confidence.shape and not back.changes.any()
+    np.savez(path, **{**arrays, "schema_version": 2})
+    with pytest.raises(FileFormatError, match="changes"):
+        read_keypoints(path)
+
+
+@pytest.mark.parametrize(
+    "changes", [np.full((12, 21), 77, np.uint8), np.zeros((12, 5), np.uint8), np.zeros((12, 21), float)]
+)
+def test_changes_that_mean_nothing_are_refused(tmp_path, tracks, changes):
+    path = tmp_path / "a.keypoints.npz"
+    np.savez(path, **{**keypoint_arrays(path, tracks[1]), "changes": changes})
+    with pytest.raises(FileFormatError):
+        read_keypoints(path)
 
 
 def test_a_pose_comes_back(tmp_path, tracks):
