@@ -1,28 +1,39 @@
-"""The lifting story: keypoints -> rays -> body -> path in front of the camera -> world -> rotations."""
+"""The lifting story: keypoints -> rays -> body -> fitted body, moving in front of the camera -> world -> rotations."""
 
 from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
 from .camera import Camera
+from .camera_motion import CameraMotion
 from .constant_bones import bone_lengths, with_constant_bones
+from .detail_points import detail_points
 from .detector_sites import detector_sites
 from .errors import FileFormatError, NobodyFoundError
-from .progress import Progress, silent
+from .fit.evidence import Evidence
+from .fit.fitting import fit_body
+from .frame_rate import frame_rate
+from .progress import Progress, report, silent
 from .root_path import solve_root_path
 from .segments import joint_rotations, segment_rotations
 from .skeletons import LANDMARKS_41
 from .tracks import KeypointTrack, PoseTrack
-from .world_alignment import align_world
+from .world_alignment import Gravity, align_world, floor_height, up_direction
+
+if TYPE_CHECKING:
+    from .lifter.lifting import LiftedBody, RayLifter
 
 # Noise of the lifter from frame to frame is faster than people; this much of a blur takes it out and leaves a punch.
 SMOOTHING_S = 0.04
 # A landmark expected to be this far off is worth a third.
 _CONFIDENCE_ERROR_M = 0.10
 _FILLED_CONFIDENCE = 0.5
-# Film, PAL, NTSC and their multiples.
-_USUAL_RATES = (24000 / 1001, 24.0, 25.0, 30000 / 1001, 30.0, 48.0, 50.0, 60000 / 1001, 60.0, 100.0, 120.0, 240.0)
+# What is carried over frames in which nobody was seen counts this much.
+_UNSEEN_ERROR = 10.0
 
 
 def _smoothed(values: np.ndarray, trust: np.ndarray, time_s: np.ndarray) -> np.ndarray:
@@ -44,37 +55,33 @@ def _bridged(values: np.ndarray, known: np.ndarray, time_s: np.ndarray) -> np.nd
     return flat.reshape(values.shape)
 
 
-def frame_rate(time_s: np.ndarray) -> float:
-    """Frames a second of (F,) presentation times; 30 for a single frame.
-
-    Clocks that count milliseconds round every time, so one difference says little and the whole clip says it well.
-    Pauses and dropped frames count as the frames that would have been there.
-    """
-    steps = np.diff(time_s)
-    if len(steps) == 0:
-        return 30.0
-    periods = np.maximum(np.round(steps / np.median(steps)), 1)
-    measured = periods.sum() / (time_s[-1] - time_s[0])
-    nearest = min(_USUAL_RATES, key=lambda rate: abs(rate - measured))
-    # As near as millisecond clocks can tell over this clip.
-    return float(nearest if abs(nearest - measured) * (time_s[-1] - time_s[0]) < 0.001 * nearest + 1e-6 else measured)
-
-
 def lift(
     track: KeypointTrack,
     *,
     camera: Camera | None = None,
+    camera_motion: CameraMotion | None = None,
+    gravity: Gravity | None = None,
+    height_m: float | None = None,
     weights: str = "default",
+    lifter: RayLifter | None = None,
     device: str = "auto",
+    fit: bool = True,
     progress: Progress = silent,
 ) -> PoseTrack:
     """Lift one person's keypoints to a pose in space.
 
-    camera:  the lens; guessed from the picture's shape when None
-    weights: a name or a .safetensors file, see ``core.weights``
+    camera:        the lens; guessed from the picture's shape when None
+    camera_motion: how the camera moves, when it was solved; None = it stands still
+    gravity:       how the camera is held, when it is known; None = told from standing feet and upright bodies
+    height_m:      how tall the person stands, when it is known; needs the fit
+    weights:       a name or a .safetensors file, see ``core.weights``
+    lifter:        a lifter that is loaded already, instead of ``weights``
+    fit:           make one skeleton with constant bones, hinges and planted feet agree with it all (``core.fit``);
+                   False = the lifter's word, smoothed
 
     Every frame gets a pose; in frames where the person was not seen it is carried over from the neighbours with
-    confidence 0. Raises NobodyFoundError when no frame has keypoints, WeightsError for weights that don't fit.
+    confidence 0. Positions are in the camera's space, of a moving camera in that of the first frame. Raises
+    NobodyFoundError when no frame has keypoints, WeightsError for weights that don't fit.
     """
     from .lifter.lifting import lift_rays, load_ray_lifter
     from .lifter.ray_windows import lifter_points
@@ -82,33 +89,47 @@ def lift(
 
     if not track.seen.any():
         raise NobodyFoundError("The keypoints hold nobody in any frame. Detect another range or person.")
-    lifter = load_ray_lifter(find_weights(weights), device)
+    if lifter is None:
+        lifter = load_ray_lifter(find_weights(weights), device)
     camera = Camera.guessed(track.size_px) if camera is None else camera.resized(track.size_px)
     xy_px, confidence = lifter_points(track)
     if not np.isfinite(xy_px).all(axis=-1).any():
         raise FileFormatError(f"The keypoint layout '{track.layout}' has none of the points that the lifter looks at.")
+    if not fit and (camera_motion is not None or height_m is not None):
+        raise FileFormatError("A moving camera and a known height need the fit. Leave --no-fit out.")
+    motion = None if camera_motion is None else camera_motion.at(track.time_s)
     rays = camera.rays(xy_px)
     known = track.seen
-    body = lift_rays(lifter, rays, confidence, track.time_s, progress)
+    share = 0.3 if fit else 1.0
 
-    positions = _bridged(body.positions_m, known, track.time_s)
-    expected_error = _bridged(body.expected_error_m, known, track.time_s)
-    trust = 1 / np.maximum(expected_error, 0.005) * np.where(known, 1.0, 0.1)[:, None]
-    positions = _smoothed(positions, trust, track.time_s)
-    positions = with_constant_bones(positions, bone_lengths(positions, trust))
-    root = solve_root_path(detector_sites(positions), rays, confidence, track.time_s)
-    positions = positions + root[:, None]
+    def first_part(done: int, total: int | None) -> bool:
+        return progress(round(share * done), len(known)) is not False
 
-    contact = np.where(known[:, None], body.contact, 0.0)
-    trusted = np.exp(-expected_error / _CONFIDENCE_ERROR_M)
+    body = lift_rays(lifter, rays, confidence, track.time_s, first_part)
+    body = bridged_body(body, known, track.time_s)
+    if fit:
+
+        def second_part(done: int, total: int | None) -> bool:
+            part = share + (1 - share) * done / max(total or 1, 1)
+            return progress(round(part * len(known)), len(known)) is not False
+
+        positions, turns, world_from_camera = _fitted(
+            body, camera, rays, confidence, track, motion, gravity, height_m, second_part
+        )
+    else:
+        positions = _as_lifted(body, rays, confidence, track)
+        turns = segment_rotations(positions)
+        world_from_camera = align_world(positions, body.contact, track.time_s, gravity, body.up)
+    report(progress, len(known), len(known))
+
+    trusted = np.exp(-body.expected_error_m / _CONFIDENCE_ERROR_M)
     trusted = trusted * np.where(known, np.where(track.filled, _FILLED_CONFIDENCE, 1.0), 0.0)[:, None]
-    turns = segment_rotations(positions)
     return PoseTrack(
         positions_m=positions,
         rotations_wxyz=joint_rotations(turns),
         confidence=np.clip(trusted, 0.0, 1.0),
-        contact=contact,
-        world_from_camera=align_world(positions, contact, track.time_s),
+        contact=body.contact,
+        world_from_camera=world_from_camera,
         time_s=track.time_s,
         frame_index=track.frame_index,
         fps=frame_rate(track.time_s),
@@ -117,3 +138,93 @@ def lift(
         weights=lifter.source,
         source=track.source,
     )
+
+
+def evidence_of(
+    body: LiftedBody,
+    rays: np.ndarray,
+    confidence: np.ndarray,
+    track: KeypointTrack,
+    space_from_camera: np.ndarray,
+) -> Evidence:
+    """What the fit has to agree with, in the space that ``space_from_camera`` (F, 4, 4) leads to."""
+    seen = np.isfinite(rays).all(axis=-1)
+    return Evidence(
+        rays=np.where(seen[..., None], rays, 0.0),
+        confidence=np.where(seen, confidence, 0.0),
+        lifted_m=body.positions_m @ space_from_camera[:, :3, :3].swapaxes(1, 2),
+        expected_error_m=body.expected_error_m * np.where(track.seen, 1.0, _UNSEEN_ERROR)[:, None],
+        contact=body.contact,
+        time_s=track.time_s,
+        camera_from_space=np.linalg.inv(space_from_camera)[:, :3],
+    )
+
+
+def with_details(evidence: Evidence, track: KeypointTrack, camera: Camera) -> Evidence:
+    """``evidence`` with the points of hands and faces, where the detector gives them."""
+    details = detail_points(track)
+    if details is None:
+        return evidence
+    rays = camera.rays(details[0])
+    seen = np.isfinite(rays).all(axis=-1)
+    return replace(
+        evidence,
+        detail_rays=np.where(seen[..., None], rays, 0.0),
+        detail_confidence=np.where(seen, details[1], 0.0),
+    )
+
+
+def bridged_body(body: LiftedBody, known: np.ndarray, time_s: np.ndarray) -> LiftedBody:
+    """``body`` with frames that are not ``known`` (F,) carried over from those around, without contacts."""
+    return replace(
+        body,
+        positions_m=_bridged(body.positions_m, known, time_s),
+        expected_error_m=_bridged(body.expected_error_m, known, time_s),
+        contact=np.where(known[:, None], body.contact, 0.0),
+        up=None if body.up is None else _bridged(body.up, known, time_s),
+    )
+
+
+def _as_lifted(body: LiftedBody, rays: np.ndarray, confidence: np.ndarray, track: KeypointTrack) -> np.ndarray:
+    """(F, 41, 3) camera space: what the lifter says, smoothed, with constant bones, where it covers the keypoints."""
+    trust = 1 / np.maximum(body.expected_error_m, 0.005) * np.where(track.seen, 1.0, 0.1)[:, None]
+    positions = _smoothed(body.positions_m, trust, track.time_s)
+    positions = with_constant_bones(positions, bone_lengths(positions, trust))
+    root = solve_root_path(detector_sites(positions), rays, confidence, track.time_s)
+    return positions + root[:, None]
+
+
+def _fitted(
+    body: LiftedBody,
+    camera: Camera,
+    rays: np.ndarray,
+    confidence: np.ndarray,
+    track: KeypointTrack,
+    motion: np.ndarray | None,
+    gravity: Gravity | None,
+    height_m: float | None,
+    progress: Progress,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Positions (F, 41, 3) and segment turns (F, S, 4) in camera space, and world from camera (4, 4).
+
+    motion: (F, 4, 4) world from camera, of a moving camera
+    """
+    # The space that is solved in stands still: the camera's own, or that of a moving camera's first frame.
+    still = np.tile(np.eye(4), (len(rays), 1, 1))
+    space_from_camera = still if motion is None else np.linalg.inv(motion[0]) @ motion
+    turn = space_from_camera[:, :3, :3]
+    evidence = with_details(evidence_of(body, rays, confidence, track, space_from_camera), track, camera)
+    lifted_up = None if body.up is None else np.einsum("fij,fj->fi", turn, body.up)
+    if motion is not None:
+        gravity = Gravity(motion[0, 2, :3])
+
+    def floor_of(positions_m: np.ndarray) -> tuple[np.ndarray, float]:
+        up = up_direction(positions_m, body.contact, track.time_s, gravity, lifted_up)
+        return up, floor_height(positions_m, body.contact, track.time_s, up)
+
+    found = fit_body(evidence, floor_of=floor_of, height_m=height_m, progress=progress)
+    if motion is None:
+        world = align_world(found.positions_m, body.contact, track.time_s, gravity, lifted_up)
+    else:
+        world = motion[0]
+    return found.positions_m, found.segments_wxyz, world

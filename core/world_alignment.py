@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from .rotations import normalised
@@ -9,6 +11,7 @@ from .skeletons import LANDMARKS_41
 
 # Heights of the landmarks over the floor when the foot stands flat, medians of the motion data.
 STANDING_HEIGHT_M = np.array([0.038, 0.038, 0.038, 0.038])
+
 _FEET = LANDMARKS_41.indices("l_heel", "l_toe_base", "r_heel", "r_toe_base")
 
 # What is believed before looking: cameras are pitched more than they are rolled.
@@ -16,6 +19,21 @@ _PITCH_DEVIATION_RAD, _ROLL_DEVIATION_RAD = np.radians(15), np.radians(6)
 _UPRIGHT_DEVIATION_RAD = np.radians(4)
 _FOOT_DEVIATION_M = 0.04
 _CONTACT_PROBABILITY = 0.5
+# How far off the lifter's own word is, in the mean over a clip.
+_LIFTED_DEVIATION_RAD = np.radians(8)
+
+
+@dataclass(frozen=True, eq=False)
+class Gravity:
+    """How a camera is held, when somebody knows: up (3,) in its space (x right, y down, z forward), length 1."""
+
+    up: np.ndarray
+
+    @classmethod
+    def from_angles(cls, pitch_deg: float, roll_deg: float = 0.0) -> Gravity:
+        """Of a camera that looks down by ``pitch_deg`` and is turned clockwise by ``roll_deg`` about its own view."""
+        pitch, roll = np.radians(pitch_deg), np.radians(roll_deg)
+        return cls(np.array([-np.sin(roll) * np.cos(pitch), -np.cos(roll) * np.cos(pitch), -np.sin(pitch)]))
 
 
 def _uprightness(positions_m: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -50,11 +68,23 @@ def _standing_points(positions_m: np.ndarray, contact: np.ndarray, time_s: np.nd
     return feet[standing], heights[standing], weight[standing]
 
 
-def up_direction(positions_m: np.ndarray, contact: np.ndarray, time_s: np.ndarray) -> np.ndarray:
+def up_direction(
+    positions_m: np.ndarray,
+    contact: np.ndarray,
+    time_s: np.ndarray,
+    gravity: Gravity | None = None,
+    lifted_up: np.ndarray | None = None,
+) -> np.ndarray:
     """(3,) unit vector in camera space that points up, from (F, 41, 3) positions and (F, 4) contacts.
 
-    Weighs three beliefs: cameras are held nearly level, straight bodies stand upright, standing feet share a plane.
+    gravity:   known from elsewhere, and then taken as it is
+    lifted_up: (F, 3) what the lifter says in every frame, shorter where it is in doubt
+
+    Weighs beliefs: cameras are held nearly level, straight bodies stand upright, standing feet share a plane, and what
+    the lifter says.
     """
+    if gravity is not None:
+        return normalised(gravity.up)
     level = np.array([0.0, -1.0, 0.0])
     axis, upright = _uprightness(positions_m)
     points, heights, weight = _standing_points(positions_m, contact, time_s)
@@ -67,6 +97,11 @@ def up_direction(positions_m: np.ndarray, contact: np.ndarray, time_s: np.ndarra
         right = tangent @ (level - up) / deviation**2
         matrix = matrix + upright * tangent @ tangent.T / _UPRIGHT_DEVIATION_RAD**2
         right = right + upright * tangent @ (axis - up) / _UPRIGHT_DEVIATION_RAD**2
+        if lifted_up is not None:
+            said = lifted_up.mean(axis=0)
+            doubt = _LIFTED_DEVIATION_RAD / max(float(np.linalg.norm(said)), 0.05)
+            matrix = matrix + tangent @ tangent.T / doubt**2
+            right = right + tangent @ (normalised(said) - up) / doubt**2
         if len(points) >= 3 and weight.sum() > 0:
             height = points @ up - heights
             middle = np.average(height, weights=weight)
@@ -92,12 +127,18 @@ def floor_height(positions_m: np.ndarray, contact: np.ndarray, time_s: np.ndarra
     return float(np.percentile(lowest, 10))
 
 
-def align_world(positions_m: np.ndarray, contact: np.ndarray, time_s: np.ndarray) -> np.ndarray:
+def align_world(
+    positions_m: np.ndarray,
+    contact: np.ndarray,
+    time_s: np.ndarray,
+    gravity: Gravity | None = None,
+    lifted_up: np.ndarray | None = None,
+) -> np.ndarray:
     """World from camera (4, 4): z up, floor at z = 0, the first pelvis over the origin, the camera looking along +y.
 
-    positions_m: (F, 41, 3) camera space; contact: (F, 4); time_s: (F,)
+    positions_m: (F, 41, 3) camera space; contact: (F, 4); time_s: (F,); the rest as in ``up_direction``
     """
-    up = up_direction(positions_m, contact, time_s)
+    up = up_direction(positions_m, contact, time_s, gravity, lifted_up)
     ahead = np.array([0.0, 0.0, 1.0])
     ahead = ahead - up * (ahead @ up)
     if np.linalg.norm(ahead) < 1e-3:  # The camera looks straight down or up: its lower edge stands for ahead.

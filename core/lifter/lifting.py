@@ -10,27 +10,19 @@ import torch
 
 from ..errors import WeightsError
 from ..progress import Progress, report, silent
-from ..skeletons import LANDMARKS_41, LIFTER_21_NAMES, pairs_by_prefix
+from ..skeletons import LANDMARKS_41
 from ..tracks import Source
 from ..weights import read_header, read_tensors, weights_source
 from .device import choose_device
 from .network import LifterConfig, TemporalLifter
-from .ray_windows import FEATURES_IN, INPUT_LAYOUT, POINTS_IN, normalise_windows
+from .ray_windows import FEATURES_IN, INPUT_LAYOUT, MIRRORED_POINTS, POINTS_IN, normalise_windows
 
 CHUNK_FRAMES = 512
 _CONTACTS = 4
 _MIRROR_OUT = LANDMARKS_41.mirrored_order()
 _MIRROR_CONTACT = [2, 3, 0, 1]
-
-
-def _mirrored_input() -> np.ndarray:
-    order = np.arange(POINTS_IN)
-    for left, right in pairs_by_prefix(LIFTER_21_NAMES, "l_", "r_"):
-        order[left], order[right] = right, left
-    return order
-
-
-_MIRROR_IN = _mirrored_input()
+# Extras are contacts, logarithms of expected errors and, in newer weights, the direction that is up.
+_BEFORE_UP = _CONTACTS + len(LANDMARKS_41)
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,11 +32,14 @@ class LiftedBody:
     positions_m:      (F, 41, 3) against the pelvis, camera axes
     expected_error_m: (F, 41) how far off the lifter expects each landmark to be
     contact:          (F, 4) probability for left heel, left toe, right heel, right toe
+    up:               (F, 3) against gravity, camera axes; shorter than 1 where the lifter is in doubt. None when the
+                      weights can't tell.
     """
 
     positions_m: np.ndarray
     expected_error_m: np.ndarray
     contact: np.ndarray
+    up: np.ndarray | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +76,7 @@ def load_ray_lifter(path: Path, device: str = "auto") -> RayLifter:
             f"'{path}' takes '{header.get('input_layout')}' keypoints and gives {len(names)} joints; lifting footage "
             f"needs '{INPUT_LAYOUT}' and {len(LANDMARKS_41)}. Use --weights default."
         )
-    if config.extras_out != _CONTACTS + len(LANDMARKS_41):
+    if config.extras_out not in (_BEFORE_UP, _BEFORE_UP + 3):
         raise WeightsError(f"'{path}' gives no contacts and uncertainty. Use --weights default.")
     network = TemporalLifter(config)
     try:
@@ -126,7 +121,7 @@ def lift_rays(
     test_time_flip: average with the mirror image of the mirrored input
     """
     offsets_s = (np.arange(lifter.receptive_field) - lifter.output_frame) / lifter.fps
-    positions, errors, contacts = [], [], []
+    positions, errors, contacts, ups = [], [], [], []
     for first in range(0, len(time_s), CHUNK_FRAMES):
         at_s = time_s[first : first + CHUNK_FRAMES, None] + offsets_s
         window_rays = sample_windows(rays, time_s, at_s)
@@ -134,18 +129,26 @@ def lift_rays(
         inputs, camera_from_lifter = normalise_windows(window_rays, window_confidence, lifter.output_frame)
         body, extras = _run(lifter, inputs)
         if test_time_flip:
-            mirrored = inputs[:, :, _MIRROR_IN].copy()
+            mirrored = inputs[:, :, MIRRORED_POINTS].copy()
             mirrored[..., 0] *= -1
             other, other_extras = _run(lifter, mirrored)
             body = (body + other[:, _MIRROR_OUT] * np.array([-1, 1, 1])) / 2
             back = np.concatenate([_MIRROR_CONTACT, _CONTACTS + _MIRROR_OUT])
-            extras = (extras + other_extras[:, back]) / 2
+            other_up = other_extras[:, _BEFORE_UP:] * np.array([-1, 1, 1])[: other_extras.shape[1] - _BEFORE_UP]
+            extras = (extras + np.concatenate([other_extras[:, back], other_up], axis=1)) / 2
         body = (body - body[:, :1]) @ np.swapaxes(camera_from_lifter, 1, 2)
         positions.append(body)
         contacts.append(1 / (1 + np.exp(-extras[:, :_CONTACTS])))
-        errors.append(np.exp(np.clip(extras[:, _CONTACTS:], np.log(0.0005), np.log(2.0))))
+        errors.append(np.exp(np.clip(extras[:, _CONTACTS:_BEFORE_UP], np.log(0.0005), np.log(2.0))))
+        if extras.shape[1] > _BEFORE_UP:
+            ups.append(np.einsum("fij,fj->fi", camera_from_lifter, extras[:, _BEFORE_UP:]))
         report(progress, min(first + CHUNK_FRAMES, len(time_s)), len(time_s))
-    return LiftedBody(np.concatenate(positions), np.concatenate(errors), np.concatenate(contacts))
+    return LiftedBody(
+        np.concatenate(positions),
+        np.concatenate(errors),
+        np.concatenate(contacts),
+        np.concatenate(ups) if ups else None,
+    )
 
 
 def _run(lifter: RayLifter, inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..skeletons import KEYPOINT_LAYOUTS, LIFTER_21_NAMES, MEDIAPIPE_33_NAMES
+from ..skeletons import KEYPOINT_LAYOUTS, LIFTER_21_NAMES, MEDIAPIPE_33_NAMES, mirrored_layout
 from ..tracks import KeypointTrack
 
 POINTS_IN = len(LIFTER_21_NAMES) + 1
 FEATURES_IN = 3
 INPUT_LAYOUT = "rays21"
+# What a mirror exchanges in a window: the points of both sides; the box stays.
+MIRRORED_POINTS = np.append(mirrored_layout(LIFTER_21_NAMES), len(LIFTER_21_NAMES))
 
 _SHORT = {"l": "left", "r": "right"}
 

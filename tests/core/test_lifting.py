@@ -6,7 +6,7 @@ import pytest
 from keylift.core.camera import Camera
 from keylift.core.constant_bones import bone_lengths, with_constant_bones
 from keylift.core.detector_sites import detector_sites
-from keylift.core.lift import frame_rate
+from keylift.core.frame_rate import frame_rate
 from keylift.core.metrics import mpjpe, n_mpjpe, p_mpjpe, procrustes_aligned, velocity_error
 from keylift.core.root_path import solve_root_path
 from keylift.core.rotations import from_rotation_vector, rotate

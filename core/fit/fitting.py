@@ -1,0 +1,169 @@
+"""The fitting story: a first guess, the bones of this person, the motion, and then the floor that it stands on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from ..detector_sites import detector_sites
+from ..progress import Progress, report, silent
+from ..root_path import solve_root_path
+from ..segments import segment_rotations
+from ..skeletons import LANDMARKS_41
+from .articulated_body import (
+    BONE_GROUP,
+    BONE_GROUPS,
+    BodyState,
+    as_hinged,
+    landmarks,
+    local_turns,
+    pose,
+    stature_m,
+)
+from .evidence import Evidence, gather
+from .least_squares import solve_over_time, solve_with_bones
+from .settings import FitSettings
+
+# The bones are found from so many frames, spread over the clip.
+_FRAMES_FOR_BONES = 120
+_ROUNDS_FOR_BONES = 4
+# A longer clip is solved in windows. Each begins with frames that are solved already and stay, and the last frames of
+# each are solved again with what comes after them in view.
+WINDOW = 600
+_HELD, _UNSETTLED = 8, 32
+# A joint is not turned by more than this in one round.
+_LARGEST_STEP_RAD = 0.6
+_FEWER_ROUNDS = 3
+# Nobody sees a change of two thousandths of a radian or two millimetres.
+_SETTLED = 0.002
+
+FloorOf = Callable[[np.ndarray], tuple[np.ndarray, float]]
+
+
+@dataclass(frozen=True, eq=False)
+class FittedBody:
+    """positions_m (F, 41, 3) and segment turns (F, S, 4), in the space of the evidence; lengths_m (G,) of the bones."""
+
+    positions_m: np.ndarray
+    segments_wxyz: np.ndarray
+    lengths_m: np.ndarray
+
+
+def fit_body(
+    evidence: Evidence,
+    settings: FitSettings | None = None,
+    *,
+    floor_of: FloorOf | None = None,
+    height_m: float | None = None,
+    progress: Progress = silent,
+) -> FittedBody:
+    """Turn and move one skeleton of constant, symmetric bones until it agrees with what was seen.
+
+    evidence: of every frame; its ``floor`` is not used
+    height_m: how tall the person stands, where it is known; None = as tall as the lifter thinks
+    floor_of: tells up (3,) and the floor's height along it from positions (F, 41, 3); None = feet may be anywhere
+
+    Minimises confidence-weighted robust reprojection, the distance to the lifted pose by its uncertainty,
+    accelerations, the speed of feet in contact and their height over the floor: the back-projection of "3D human pose
+    estimation in video with temporal convolutions and semi-supervised training" at test time, on a skeleton with
+    joint limits. Gauss-Newton, all frames of a window at once.
+    """
+    settings = settings or FitSettings()
+    evidence = replace(evidence, floor=None)
+    frames = len(evidence.time_s)
+    passes = 1 if floor_of is None else 2
+    # The matrices are small, and threads that wait for each other on a busy machine take forty times as long.
+    with threadpool_limits(1, user_api="blas"):
+        state = first_guess(evidence)
+        lengths = _bones(state, evidence, settings)
+        if height_m is not None:
+            larger = height_m / stature_m(lengths)
+            lengths = lengths * larger
+            evidence = replace(evidence, lifted_m=evidence.lifted_m * larger)
+            state = first_guess(evidence)
+        state = replace(state, lengths_m=lengths)
+        for done in range(passes):
+
+            def told(frames_done: int, before: int = done * frames) -> None:
+                report(progress, min(before + frames_done, frames * passes), frames * passes)
+
+            if done > 0 and floor_of is not None:
+                evidence = replace(evidence, floor=floor_of(landmarks(state)))
+            # What comes next goes on from here, so only the last pass has to settle.
+            state = _settled(state, evidence, settings, settings.rounds if done == passes - 1 else _FEWER_ROUNDS, told)
+    return FittedBody(landmarks(state), state.segments(), state.lengths_m)
+
+
+def first_guess(evidence: Evidence) -> BodyState:
+    """The lifted body made to a skeleton, at the place where it covers the keypoints best."""
+    turns = segment_rotations(evidence.lifted_m)
+    local = as_hinged(local_turns(turns))
+    state = BodyState(np.zeros((len(local), 3)), local, _lifted_lengths(evidence))
+    turn, move = evidence.camera_from_space[:, :, :3], evidence.camera_from_space[:, :, 3]
+    sites = detector_sites(landmarks(state)) @ turn.swapaxes(1, 2)
+    rays = np.where((evidence.confidence > 0)[..., None], evidence.rays, np.nan)
+    in_camera = solve_root_path(sites, rays, evidence.confidence, evidence.time_s)
+    root = np.einsum("fji,fj->fi", turn, in_camera - move)
+    return replace(state, root_m=root)
+
+
+def _lifted_lengths(evidence: Evidence) -> np.ndarray:
+    """(G,) weighted medians of the lengths that the lifter gives its bones, both sides together."""
+    trust = 1 / np.maximum(evidence.expected_error_m, 0.005)
+    lengths = np.zeros(len(BONE_GROUPS))
+    for group in range(len(BONE_GROUPS)):
+        found, weight = [], []
+        for joint in np.flatnonzero(group == BONE_GROUP):
+            parent = LANDMARKS_41.parents[joint]
+            found.append(np.linalg.norm(evidence.lifted_m[:, joint] - evidence.lifted_m[:, parent], axis=-1))
+            weight.append(np.minimum(trust[:, joint], trust[:, parent]))
+        distance, share = np.concatenate(found), np.concatenate(weight)
+        order = np.argsort(distance)
+        lengths[group] = distance[order][np.searchsorted(np.cumsum(share[order]), share.sum() / 2)]
+    return lengths
+
+
+def _bones(state: BodyState, evidence: Evidence, settings: FitSettings) -> np.ndarray:
+    """(G,) lengths that agree best with a part of the frames, each by itself."""
+    rows = np.unique(np.linspace(0, len(evidence.time_s) - 1, _FRAMES_FOR_BONES).astype(int))
+    part = BodyState(state.root_m[rows], state.local[rows], state.lengths_m)
+    seen, first = evidence.of(rows), state.lengths_m
+    # As many frames as there are seconds speak for themselves: errors of neighbours are alike.
+    independent = max(1.0, min(len(rows), 2 * (evidence.time_s[-1] - evidence.time_s[0])))
+    sure = len(rows) / independent / (settings.growth * first) ** 2
+    for _ in range(_ROUNDS_FOR_BONES):
+        equations = gather(part, pose(part, with_bones=True), seen, settings, over_time=False, with_bones=True)
+        change, growth = solve_with_bones(equations, sure, part.lengths_m - first)
+        part = part.moved(_bounded(change), growth)
+    return part.lengths_m
+
+
+def _bounded(change: np.ndarray) -> np.ndarray:
+    return np.concatenate([change[:, :3], np.clip(change[:, 3:], -_LARGEST_STEP_RAD, _LARGEST_STEP_RAD)], axis=1)
+
+
+def _settled(
+    state: BodyState, evidence: Evidence, settings: FitSettings, rounds: int, told: Callable[[int], None]
+) -> BodyState:
+    """The motion that agrees with the evidence over time, the bones as they are."""
+    frames = len(state.root_m)
+    root, local = state.root_m.copy(), state.local.copy()
+    first = 0
+    while True:
+        held = min(first, _HELD)
+        rows = slice(first - held, min(first + WINDOW, frames))
+        part, seen = BodyState(root[rows], local[rows], state.lengths_m), evidence.of(rows)
+        for _ in range(rounds):
+            equations = gather(part, pose(part), seen, settings, over_time=True, with_bones=False)
+            change = _bounded(solve_over_time(equations, held))
+            part = part.moved(change, np.zeros(len(BONE_GROUPS)))
+            if np.abs(change).max() < _SETTLED:
+                break
+        root[rows], local[rows] = part.root_m, part.local
+        told(rows.stop)
+        if rows.stop == frames:
+            return BodyState(root, local, state.lengths_m)
+        first = rows.stop - _UNSETTLED
