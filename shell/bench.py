@@ -46,6 +46,11 @@ def _told(measured: dict[str, Any]) -> str:
     for training in measured["training"]:
         lines.append(f"training, {_network(training)}, batch {training['batch']}, data included")
         lines.append(f"  {_ratio(training)}, {training['samples_per_second']:.0f} windows a second")
+    views = measured["views"]
+    lines.append(
+        f"training on synthetic views, {views['channels']} channels, batch {views['batch']}: "
+        f"{views['seconds_per_step']:.3g} s a step, {views['making_share']:.0%} of it to make the views"
+    )
     near, far = streaming["ms_per_frame"]
     fields = streaming["receptive_fields"]
     lines += [
@@ -53,6 +58,11 @@ def _told(measured: dict[str, Any]) -> str:
         f"{streaming['cost_ratio']:.2f}x for {streaming['parameter_ratio']:.2f}x the parameters",
         f"memory: {memory['peak_mb'][0]:.0f} MB for {memory['frames'][0]} frames, {memory['peak_mb'][1]:.0f} MB for "
         f"{memory['frames'][1]}",
+    ]
+    lines += [
+        f"from keypoints to the fitted pose, {lift['frames']} frames at 30 a second: {lift['seconds']:.2f} s, "
+        f"{lift['fit_vs_realtime']:.1f}x as fast as they play; {lift['without_fit_seconds']:.2f} s without the fit"
+        for lift in measured["lift"]
     ]
     return "\n".join(lines)
 

@@ -30,9 +30,11 @@ from ..core.lifter.network import LifterConfig, TemporalLifter
 from ..core.lifter.streaming import StreamingLifter
 from ..core.progress import Progress, report, silent
 from ..core.skeletons import H36M_17, mirrored_layout
+from .lift_bench import measure_lift
 from .loop import batches_ahead
 from .sequences.chunks import ChunkBatch, ChunkSet, ShuffledOrder, Windows
 from .sequences.sequence import FilmedSequence
+from .views_bench import measure_views
 
 _JOINTS = len(H36M_17)
 _MIRROR = Mirror(mirrored_layout(H36M_17.names), H36M_17.mirrored_order())
@@ -47,6 +49,8 @@ class BenchSizes:
     memory_frames:                 a short and a long clip
     streamed_widths:               of the two causal networks whose frames are timed
     rounds:                        times that each side is timed; steps: training steps in one round
+    lifted_frames:                 clips that are lifted and fitted
+    views:                         steps, batch and channels of a training on synthetic views; None = the default's
     """
 
     widths: tuple[int, ...] = (3, 3, 3, 3, 3)
@@ -58,10 +62,12 @@ class BenchSizes:
     streamed_frames: int = 100
     rounds: int = 5
     steps: int = 1
+    lifted_frames: tuple[int, ...] = (300, 3000)
+    views: tuple[int, int | None, int | None] = (64, None, None)
 
 
 FULL = BenchSizes()
-QUICK = BenchSizes((3, 3, 3), 32, 200, (((3, 3), 16, 8),), (100, 1000), ((3, 3), (3, 9)), 10, 3, 1)
+QUICK = BenchSizes((3, 3, 3), 32, 200, (((3, 3), 16, 8),), (100, 1000), ((3, 3), (3, 9)), 10, 3, 1, (40,), (2, 8, 16))
 
 
 class PlainLifter(nn.Module):
@@ -318,18 +324,21 @@ def run_bench(sizes: BenchSizes = FULL, device: str = "auto", progress: Progress
         "torch": torch.__version__,
         "rounds": sizes.rounds,
         "training": [],
+        "lift": [],
     }
     stages: list[tuple[str, Callable[[], Any]]] = [
         ("inference", lambda: measure_inference(sizes, chosen)),
         *(("training", partial(measure_training, case, sizes, chosen)) for case in sizes.training),
+        ("views", lambda: measure_views(*sizes.views, chosen)),
         ("streaming", lambda: measure_streaming(sizes, chosen)),
         ("memory", lambda: measure_memory(sizes, chosen)),
+        *(("lift", partial(measure_lift, frames, sizes.rounds, device)) for frames in sizes.lifted_frames),
     ]
     for number, (name, measure) in enumerate(stages):
         report(progress, number, len(stages))
         measured = measure()
-        if name == "training":
-            result["training"].append(measured)
+        if isinstance(result.get(name), list):
+            result[name].append(measured)
         else:
             result[name] = measured
     report(progress, len(stages), len(stages))

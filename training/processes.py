@@ -81,6 +81,8 @@ def joined(device: torch.device) -> Iterator[torch.device]:
     )
     try:
         yield device
+        # Nobody hangs up while another is still in the middle of something: gloo's threads take that badly.
+        distributed.barrier()
     except RuntimeError as problem:
         # Gloo has no kind of error of its own.
         if isinstance(problem, distributed.DistError) or "gloo" in str(problem).lower():

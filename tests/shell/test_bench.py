@@ -28,6 +28,9 @@ def test_a_quick_bench_measures_everything(tmp_path: Path) -> None:
     assert measured["streaming"]["receptive_fields"] == [9, 27]
     assert measured["memory"]["frames"] == [100, 1000] and min(measured["memory"]["peak_mb"]) > 20
     assert measured["memory"]["more_mb"] < 300
+    assert measured["views"]["channels"] == 16 and 0 < measured["views"]["making_share"] < 1
+    (lifted,) = measured["lift"]
+    assert lifted["frames"] == 40 and lifted["fit_vs_realtime"] == pytest.approx(40 / 30 / lifted["seconds"])
 
 
 def test_the_plain_network_is_the_same_network() -> None:

@@ -12,7 +12,7 @@ from keylift.core.lifter.lifting import load_ray_lifter
 from keylift.core.skeletons import LANDMARKS_41
 from keylift.core.weights import MAX_HEADER_BYTES, find_weights, list_weights, read_header, read_tensors, write_weights
 from keylift.training.config import read_config
-from keylift.training.motion.motion_set import read_motion
+from keylift.training.motion.motion_set import foot_contacts, read_motion
 from keylift.training.train import train_from_config
 from keylift.training.views.config import ViewConfig
 from keylift.training.views.lesson import learning_rate
@@ -61,6 +61,17 @@ def test_contacts_are_found_in_motion(folder):
         read_motion(folder / "walk.npz", ("other", "walker"))
 
 
+def test_feet_stand_on_higher_ground_too():
+    """Somebody who goes on walking on a platform stands on it, though the floor is far below; a lifted foot doesn't."""
+    flat = walk(240, 60.0)
+    climbed = flat.positions_m.copy()
+    climbed[120:, :, 1] += 0.4
+    above, below = foot_contacts(climbed, 60.0)[160:], foot_contacts(flat.positions_m, 60.0)[160:]
+    assert below.mean() > 0.2 and (above == below).mean() > 0.9
+    climbed[120:, LANDMARKS_41.indices("l_heel", "l_toe_base"), 1] += 0.3
+    assert not foot_contacts(climbed, 60.0)[160:, :2].any()
+
+
 def test_a_batch_depends_on_its_number_alone(folder):
     motion = read_motion(folder / "walk.npz")
     maker = ViewMaker(motion, ViewSettings(frames=9, output_frame=4), seed=3)
@@ -86,6 +97,23 @@ def test_views_show_what_their_targets_say(folder):
         s, b = seen[sample] - seen[sample].mean(axis=0), bone[sample] - bone[sample].mean(axis=0)
         scale = (s * b).sum() / (b * b).sum()
         assert scale > 0 and np.abs(s - scale * b).max() < 0.03
+
+
+def test_training_begins_with_weights_that_are_there_and_fit(folder, tmp_path):
+    trained = train_from_config(folder / "tiny.toml", run_folder=tmp_path / "first", device="cpu")
+    (folder / "start.safetensors").write_bytes(trained.read_bytes())
+    text = CONFIG.replace("steps = 12", 'start_from = "start.safetensors"\nlearning_rate = 1e-12\nsteps = 12')
+    (folder / "on.toml").write_text(text)
+    told = []
+    on = train_from_config(folder / "on.toml", run_folder=tmp_path / "on", device="cpu", tell=told.append)
+    before, after = read_tensors(trained), read_tensors(on)
+    # Nothing is learnt at such a pace, so what comes out is what went in.
+    assert all(torch.allclose(before[name], after[name], atol=1e-6) for name in before if "weight" in name)
+    assert any("start.safetensors" in line for line in told)
+
+    (folder / "wide.toml").write_text(text.replace("channels = 32", "channels = 48"))
+    with pytest.raises(WeightsError, match="start_from"):
+        train_from_config(folder / "wide.toml", run_folder=tmp_path / "wide", device="cpu")
 
 
 def test_training_learns_resumes_bit_for_bit_and_says_what_it_made(folder, tmp_path):

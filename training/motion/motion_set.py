@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from scipy.ndimage import minimum_filter1d
 
 from ...core.errors import FileFormatError
 from ...core.skeletons import LANDMARKS_41
@@ -16,6 +17,8 @@ from ...core.track_files import sha256_of
 CONTACT_POINTS = ("l_heel", "l_toe_base", "r_heel", "r_toe_base")
 # A heel or ball that stays this low and this slow stands on the floor.
 _CONTACT_HEIGHT_M, _CONTACT_SPEED_M_S = 0.06, 0.35
+# Where the ground is uneven, its height is that of the lowest foot within this time before and after.
+_GROUND_S, _OVER_GROUND_M = 0.5, 0.08
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,13 +71,21 @@ class MotionSet:
 
 
 def foot_contacts(positions_m: np.ndarray, fps: float) -> np.ndarray:
-    """(F, 4) True where the points of ``CONTACT_POINTS`` stand, from (F, 41, 3) metres, y up."""
+    """(F, 4) True where the points of ``CONTACT_POINTS`` stand, from (F, 41, 3) metres, y up.
+
+    They stand where they are slow, and low for the clip or for the moment: people walk on steps and slopes too.
+    """
     feet = positions_m[:, LANDMARKS_41.indices(*CONTACT_POINTS)]
     if len(feet) < 3:
         return np.zeros(feet.shape[:2], bool)
     speed = np.linalg.norm(np.gradient(feet, 1 / fps, axis=0), axis=-1)
     rest_height = np.percentile(feet[..., 1], 3, axis=0)
-    return (speed < _CONTACT_SPEED_M_S) & (feet[..., 1] < rest_height + _CONTACT_HEIGHT_M)
+    # A ball stands higher than a heel, so each is measured against where it is at rest.
+    height = feet[..., 1] - rest_height
+    span = 2 * round(_GROUND_S * fps) + 1
+    ground = minimum_filter1d(height.min(axis=1), span, mode="nearest")[:, None]
+    low = (height < _CONTACT_HEIGHT_M) | (height < ground + _OVER_GROUND_M)
+    return (speed < _CONTACT_SPEED_M_S) & low
 
 
 def read_motion(path: Path, leave_out_sources: tuple[str, ...] = ()) -> MotionSet:

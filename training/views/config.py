@@ -37,8 +37,14 @@ class NetworkSettings:
 
 @dataclass(frozen=True)
 class LoopSettings:
-    """AdamW with a warm-up and a cosine down to nothing."""
+    """AdamW with a warm-up and a cosine down to nothing.
 
+    start_from: weights of the same shape to begin with, a path relative to the configuration file; empty = at random
+    view_uses:  how often a synthetic view is learnt from, in the mean, before a new one takes its place
+    pool_blocks: how many batches' worth of views are held for that
+    """
+
+    start_from: str = ""
     steps: int = 20_000
     batch: int = 512
     learning_rate: float = 1e-3
@@ -47,6 +53,9 @@ class LoopSettings:
     bone_weight: float = 0.5
     uncertainty_weight: float = 0.02
     contact_weight: float = 0.02
+    up_weight: float = 0.02
+    view_uses: int = 1
+    pool_blocks: int = 48
     checkpoint_every: int = 250
     validate_every: int = 1000
     validation_windows: int = 4096
@@ -66,6 +75,9 @@ class LoopSettings:
             bone_weight=NOT_NEGATIVE,
             uncertainty_weight=NOT_NEGATIVE,
             contact_weight=NOT_NEGATIVE,
+            up_weight=NOT_NEGATIVE,
+            view_uses=at_least(1),
+            pool_blocks=at_least(1),
             checkpoint_every=NOT_NEGATIVE,
             validate_every=at_least(1),
             validation_windows=at_least(1),

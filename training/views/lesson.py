@@ -1,4 +1,4 @@
-"""What the default lifter learns from synthetic views: joints, bones, its own error, and foot contacts."""
+"""What the default lifter learns from synthetic views: joints, bones, its own error, foot contacts, and gravity."""
 
 from __future__ import annotations
 
@@ -18,11 +18,14 @@ from ..motion.motion_set import CONTACT_POINTS, MotionSet
 from ..processes import rank, world_size
 from .config import ViewConfig
 from .synthetic_views import LIFTER_FPS, ViewBatch, ViewMaker
+from .view_pool import ViewPool
 
 _BONE_CHILDREN = [joint for joint, parent in enumerate(LANDMARKS_41.parents) if parent >= 0]
 _BONE_PARENTS = [LANDMARKS_41.parents[joint] for joint in _BONE_CHILDREN]
 # Uncertainty is learnt as the logarithm of the expected error; half a millimetre to two metres is all that makes sense.
 _LOG_ERROR_RANGE = (math.log(0.0005), math.log(2.0))
+# Values that say which way is up.
+_UP = 3
 
 
 def learning_rate(step: int, config: ViewConfig) -> float:
@@ -46,7 +49,7 @@ class ViewLesson(nn.Module):
                 POINTS_IN,
                 FEATURES_IN,
                 len(LANDMARKS_41),
-                extras_out=len(CONTACT_POINTS) + len(LANDMARKS_41),
+                extras_out=len(CONTACT_POINTS) + len(LANDMARKS_41) + _UP,
                 channels=network.channels,
                 widths=network.widths,
                 dropout=network.dropout,
@@ -59,7 +62,8 @@ class ViewLesson(nn.Module):
             raise FileFormatError(
                 f"[views] frames and output_frame must fit the network: {frames} frames, output_frame {output_frame}."
             )
-        self._maker = ViewMaker(motion, config.views, config.loop.seed)
+        maker = ViewMaker(motion, config.views, config.loop.seed)
+        self._pool = ViewPool(maker, config.loop.batch, config.loop.view_uses, config.loop.pool_blocks)
 
     @property
     def steps(self) -> int:
@@ -79,9 +83,7 @@ class ViewLesson(nn.Module):
 
     def batch(self, step: int) -> ViewBatch:
         """What step ``step`` learns from; depends on nothing else."""
-        views = self._maker.batch(step, self.config.loop.batch)
-        mine = slice(rank(), None, world_size())
-        return ViewBatch(views.inputs[mine], views.targets_m[mine], views.contact[mine])
+        return self._pool.batch(step).of(slice(rank(), None, world_size()))
 
     def forward(self, views: ViewBatch) -> dict[str, Tensor]:
         """The loss under ``loss``, and its parts, weighted, by name."""
@@ -95,16 +97,21 @@ class ViewLesson(nn.Module):
         bone = torch.linalg.vector_norm(bones, dim=-1)
         # The error of a joint is taken as exponentially distributed about what the lifter expects; the joint itself is
         # not moved by this term.
-        log_error = extras[:, len(CONTACT_POINTS) :].clamp(*_LOG_ERROR_RANGE)
+        contacts, log_error, up = extras.split([len(CONTACT_POINTS), len(LANDMARKS_41), _UP], dim=1)
+        log_error = log_error.clamp(*_LOG_ERROR_RANGE)
         uncertainty = distance.detach() * torch.exp(-log_error) + log_error
+        known = torch.from_numpy(views.contact).to(device)
+        # Where nobody knows whether a foot stands there is nothing to learn.
         contact = functional.binary_cross_entropy_with_logits(
-            extras[:, : len(CONTACT_POINTS)], torch.from_numpy(views.contact).to(device), reduction="none"
+            contacts, known.nan_to_num(), weight=known.isfinite().float(), reduction="none"
         )
+        off_up = torch.linalg.vector_norm(up - torch.from_numpy(views.up).to(device), dim=-1)
         parts = {
             "joints": batch_mean(distance, (0, 1)),
             "bones": loop.bone_weight * batch_mean(bone, (0, 1)),
             "uncertainty": loop.uncertainty_weight * batch_mean(uncertainty, (0, 1)),
             "contact": loop.contact_weight * batch_mean(contact, (0, 1)),
+            "up": loop.up_weight * batch_mean(off_up, (0,)),
         }
         return {"loss": torch.stack(list(parts.values())).sum(), **parts}
 
@@ -115,5 +122,7 @@ class ViewLesson(nn.Module):
             "input_layout": INPUT_LAYOUT,
             "fps": LIFTER_FPS,
             "skeleton": {"names": LANDMARKS_41.names, "parents": LANDMARKS_41.parents},
-            "extras": [f"contact {name}" for name in CONTACT_POINTS] + [f"log_error_m {n}" for n in LANDMARKS_41.names],
+            "extras": [f"contact {name}" for name in CONTACT_POINTS]
+            + [f"log_error_m {name}" for name in LANDMARKS_41.names]
+            + [f"up {axis}" for axis in "xyz"],
         }

@@ -7,9 +7,12 @@ from pathlib import Path
 
 import torch
 
+from ...core.errors import WeightsError
 from ...core.lifter.device import choose_device
+from ...core.lifter.network import TemporalLifter
 from ...core.progress import Progress, silent
 from ...core.skeletons import LANDMARKS_41
+from ...core.weights import read_tensors
 from .. import processes
 from ..loop import LoopPlan, learn
 from ..motion.files import read_motion_from
@@ -32,6 +35,18 @@ def motion_of(config: ViewConfig, base_folder: Path, split: str, tell: Callable[
     return motion
 
 
+def _start_from(path: Path, lifter: TemporalLifter, tell: Callable[[str], None]) -> None:
+    """Take the parameters of trained weights. Raises WeightsError unless they are of the network's own shape."""
+    try:
+        lifter.load_state_dict(read_tensors(path))
+    except RuntimeError as problem:
+        raise WeightsError(
+            f"The parameters in '{path}' don't fit [network]: {problem} Let [network] be as it was for those weights, "
+            "or leave start_from out."
+        ) from problem
+    tell(f"Beginning with the parameters of '{path}'.")
+
+
 def train_on_views(
     config: ViewConfig,
     base_folder: Path,
@@ -47,13 +62,17 @@ def train_on_views(
     base_folder: what the data paths of the configuration are relative to
     resume:      go on from the last checkpoint of ``run_folder``
     tell:        hears what a person should know
-    Raises FileFormatError for data that can't be read, and KeyliftErrors of the output.
+    Raises FileFormatError for data that can't be read, WeightsError for weights to start from that don't fit, and
+    KeyliftErrors of the output.
     """
     loop = config.loop
     with processes.joined(choose_device(device)) as chosen:
         torch.manual_seed(loop.seed)
         data = {split: motion_of(config, base_folder, split, tell) for split in ("train", "valid")}
-        lesson = ViewLesson(config, data["train"]).to(chosen)
+        lesson = ViewLesson(config, data["train"])
+        if loop.start_from:
+            _start_from(base_folder / loop.start_from, lesson.lifter, tell)
+        lesson.to(chosen)
 
         def validate() -> dict[str, float]:
             windows = loop.validation_windows

@@ -8,36 +8,15 @@ import numpy as np
 
 from ...core.detector_sites import detector_sites
 from ...core.errors import FileFormatError
-from ...core.lifter.ray_windows import box_of, normalise_windows
+from ...core.lifter.ray_windows import MIRRORED_POINTS, box_of, normalise_windows
 from ...core.skeletons import LANDMARKS_41
 from ..motion.motion_set import MotionSet
+from .body_variation import mix_arms, mix_bodies, reshape_bodies, turn_joints
 from .detector_noise import NoiseSettings, observe
 
 LIFTER_FPS = 30.0
 
 _MIRROR = LANDMARKS_41.mirrored_order()
-_LOWER_BODY = [
-    index
-    for index, name in enumerate(LANDMARKS_41.names)
-    if name == "pelvis" or name[2:] in ("hip", "knee", "ankle", "toe_base", "toe_tip", "heel", "big_toe", "small_toe")
-]
-_UPPER_BODY = [index for index in range(len(LANDMARKS_41)) if index not in _LOWER_BODY]
-
-
-def _descendants() -> np.ndarray:
-    """(J, J) 1 where the column's joint lies on the way from the root to the row's joint, itself included."""
-    table = np.zeros((len(LANDMARKS_41),) * 2, np.float32)
-    for joint, parent in enumerate(LANDMARKS_41.parents):
-        if parent >= 0:
-            table[joint] = table[parent]
-        table[joint, joint] = 1
-    return table
-
-
-_FROM_OFFSETS = _descendants()
-_PARENTS = np.maximum(np.array(LANDMARKS_41.parents), 0)
-# Left and right bones share a length.
-_BONE_GROUP = np.array([min(index, int(_MIRROR[index])) for index in range(len(LANDMARKS_41))])
 
 
 @dataclass(frozen=True)
@@ -50,6 +29,9 @@ class ViewSettings:
     bone_deviation: float = 0.06
     height_deviation: float = 0.06
     mix_chance: float = 0.25
+    arm_mix_chance: float = 0.0
+    turn_chance: float = 0.0
+    leg_turn_chance: float = 0.0
     pitch_deg: tuple[float, float] = (5.0, 15.0)
     steep_chance: float = 0.08
     roll_deg: float = 12.0
@@ -66,12 +48,27 @@ class ViewBatch:
 
     inputs:    (B, T, 22, 3) float32
     targets_m: (B, 41, 3) float32 landmarks of the output frame, pelvis at 0, in the lifter's axes
-    contact:   (B, 4) float32
+    contact:   (B, 4) float32, NaN where nobody knows
+    up:        (B, 3) float32 against gravity, in the lifter's axes
     """
 
     inputs: np.ndarray
     targets_m: np.ndarray
     contact: np.ndarray
+    up: np.ndarray
+
+    def of(self, rows: np.ndarray | slice) -> ViewBatch:
+        """Some of the windows."""
+        return ViewBatch(self.inputs[rows], self.targets_m[rows], self.contact[rows], self.up[rows])
+
+    def mirrored(self, rows: np.ndarray) -> ViewBatch:
+        """The batch with those of its windows mirrored that ``rows`` (B,) names."""
+        inputs, targets, contact, up = self.inputs.copy(), self.targets_m.copy(), self.contact.copy(), self.up.copy()
+        inputs[rows] = inputs[rows][:, :, MIRRORED_POINTS] * np.array([-1, 1, 1], np.float32)
+        targets[rows] = targets[rows][:, _MIRROR] * np.array([-1, 1, 1], np.float32)
+        contact[rows] = contact[rows][:, [2, 3, 0, 1]]
+        up[rows, 0] *= -1
+        return ViewBatch(inputs, targets, contact, up)
 
 
 class ViewMaker:
@@ -110,13 +107,12 @@ class ViewMaker:
         settings = self.settings
         rng = np.random.default_rng((self.seed, number))
         positions, contact = self._windows(rng, size)
-        self._mix_bodies(rng, positions)
-        self._reshape_bodies(rng, positions)
-        mirrored = rng.random(size) < 0.5
-        positions[mirrored] = positions[mirrored][:, :, _MIRROR] * np.array([-1, 1, 1], np.float32)
-        contact[mirrored] = contact[mirrored][:, [2, 3, 0, 1]]
+        mix_bodies(rng, positions, settings.output_frame, settings.mix_chance)
+        mix_arms(rng, positions, settings.arm_mix_chance)
+        contact[turn_joints(rng, positions, settings.turn_chance, settings.leg_turn_chance)] = np.nan
+        reshape_bodies(rng, positions, settings.bone_deviation, settings.height_deviation)
 
-        camera = self._film(rng, positions)
+        camera, up = self._film(rng, positions)
         sites = detector_sites(camera)
         depth = np.maximum(sites[..., 2:], 0.2)
         rays = sites[..., :2] / depth
@@ -128,53 +124,15 @@ class ViewMaker:
         inputs, camera_from_lifter = normalise_windows(rays, confidence, settings.output_frame)
         pose = camera[:, settings.output_frame]
         targets = (pose - pose[:, :1]) @ camera_from_lifter.astype(np.float32)
-        return ViewBatch(inputs, targets.astype(np.float32), contact)
+        up = np.einsum("bi,bij->bj", up, camera_from_lifter)
+        views = ViewBatch(inputs, targets.astype(np.float32), contact, up.astype(np.float32))
+        return views.mirrored(np.nonzero(rng.random(size) < 0.5)[0])
 
-    def _mix_bodies(self, rng: np.random.Generator, positions: np.ndarray) -> None:
-        """Put the upper body of one window on the legs of another where both hold the pelvis alike."""
-        size, out = len(positions), self.settings.output_frame
-        other = rng.permutation(size)
-        pelvis = LANDMARKS_41.index("pelvis")
-        hips = LANDMARKS_41.indices("r_hip", "l_hip")
-        spine = LANDMARKS_41.index("spine")
+    def _film(self, rng: np.random.Generator, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(B, T, 41, 3) y-up positions into the space of one camera a window (x right, y down, z forward).
 
-        def heading_and_lean(p: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-            across = p[:, out, hips[1]] - p[:, out, hips[0]]
-            up = p[:, out, spine] - p[:, out, pelvis]
-            return np.arctan2(across[:, 0], across[:, 2]), up / np.linalg.norm(up, axis=-1, keepdims=True)
-
-        heading, lean = heading_and_lean(positions)
-        turn = heading - heading[other]
-        c, s = np.cos(turn)[:, None, None].astype(np.float32), np.sin(turn)[:, None, None].astype(np.float32)
-
-        def turned(v: np.ndarray) -> np.ndarray:
-            x, z = v[..., 0], v[..., 2]
-            return np.stack([c * x + s * z, v[..., 1], c * z - s * x], axis=-1)
-
-        agree = np.sum(turned(lean[other][:, None, None])[:, 0, 0] * lean, axis=-1) > np.cos(np.radians(12))
-        chosen = np.nonzero(agree & (rng.random(size) < self.settings.mix_chance))[0]
-        if len(chosen) == 0:
-            return
-        upper = positions[other][:, :, _UPPER_BODY] - positions[other][:, :, [pelvis]]
-        upper = turned(upper)[chosen] + positions[chosen][:, :, [pelvis]]
-        mixed = positions[chosen]
-        mixed[:, :, _UPPER_BODY] = upper
-        positions[chosen] = mixed
-
-    def _reshape_bodies(self, rng: np.random.Generator, positions: np.ndarray) -> None:
-        """Other bone lengths, the same on both sides, along the tree."""
-        size = len(positions)
-        scale = 1 + rng.normal(0, self.settings.bone_deviation, (size, len(LANDMARKS_41)))
-        height = 1 + rng.normal(0, self.settings.height_deviation, (size, 1))
-        scale = np.clip(scale[:, _BONE_GROUP] * height, 0.6, 1.6).astype(np.float32)
-        root = positions[:, :, 0].copy()
-        offsets = (positions - positions[:, :, _PARENTS]) * scale[:, None, :, None]
-        offsets[:, :, 0] = 0
-        positions[:] = np.matmul(_FROM_OFFSETS, offsets)
-        positions += (root * height[:, :, None].astype(np.float32))[:, :, None]
-
-    def _film(self, rng: np.random.Generator, positions: np.ndarray) -> np.ndarray:
-        """(B, T, 41, 3) y-up positions into the space of one camera a window (x right, y down, z forward)."""
+        Also (B, 3): which way is up there.
+        """
         size, settings = len(positions), self.settings
         yaw = rng.uniform(-np.pi, np.pi, size)
         pitch = rng.normal(*settings.pitch_deg, size)
@@ -208,4 +166,4 @@ class ViewMaker:
         # Nobody walks through the lens.
         nearest = (relative[..., 2].min(axis=(1, 2)) + root[:, 2]).astype(float)
         root *= np.maximum(1.0, (root[:, 2] + np.maximum(0.5 - nearest, 0)) / root[:, 2])[:, None]
-        return relative + root[:, None, None].astype(np.float32)
+        return relative + root[:, None, None].astype(np.float32), camera_from_body[:, :, 1]
