@@ -56,6 +56,28 @@ def frames_per_second(text: str) -> float:
     return rate
 
 
+def angle(text: str) -> float:
+    """Read degrees from -180 to 180."""
+    try:
+        degrees = float(text)
+    except ValueError:
+        degrees = 999.0
+    if not -180 <= degrees <= 180:
+        raise argparse.ArgumentTypeError(f"'{text}' is not an angle; write degrees from -180 to 180, for example 12")
+    return degrees
+
+
+def height(text: str) -> float:
+    """Read metres from 0.5 to 2.6."""
+    try:
+        metres = float(text)
+    except ValueError:
+        metres = 0.0
+    if not 0.5 <= metres <= 2.6:
+        raise argparse.ArgumentTypeError(f"'{text}' is not how tall people are; write metres, for example 1.78")
+    return metres
+
+
 def add_general_options(parser: argparse.ArgumentParser, default: bool | str) -> None:
     """What every command understands, before or after its name."""
     general = parser.add_argument_group("general")
@@ -101,12 +123,46 @@ def add_detection_options(parser: argparse.ArgumentParser) -> None:
         metavar="full|lite|heavy|FILE",
         help="its model: full comes by itself; lite and heavy are Google's .task files, see docs/user-guide.md",
     )
+    group.add_argument(
+        "--no-repair",
+        action="store_true",
+        help="take the keypoints as they were detected, with left and right exchanged here and there, and outliers",
+    )
 
 
 def add_lifting_options(parser: argparse.ArgumentParser) -> None:
     """How keypoints become a pose in space."""
     group = parser.add_argument_group("lifting")
     group.add_argument("--camera", type=Path, metavar="FILE", help="camera.toml of the lens; without, one is guessed")
+    group.add_argument(
+        "--estimate-lens", action="store_true", help="tell the focal length from how the body looks, a rough guess"
+    )
+    group.add_argument(
+        "--camera-motion",
+        type=Path,
+        metavar="FILE",
+        help="how a moving camera moves, solved elsewhere: .npz with world_from_camera and time_s",
+    )
+    group.add_argument(
+        "--camera-pitch",
+        type=angle,
+        metavar="DEG",
+        help="the camera looks down by so much; without, it is told from the feet",
+    )
+    group.add_argument(
+        "--camera-roll", type=angle, metavar="DEG", help="and is turned clockwise by so much about its view (0)"
+    )
+    group.add_argument(
+        "--height", type=height, metavar="METRES", help="how tall the person stands; without, as people are in the mean"
+    )
+    group.add_argument(
+        "--no-fit", action="store_true", help="the lifter's word alone: no constant bones, no planted feet"
+    )
+    group.add_argument(
+        "--adapt",
+        action="store_true",
+        help="let a copy of the lifter learn from this clip first, for a minute at most; kept if it proves better",
+    )
     group.add_argument("--weights", default="default", metavar="NAME|FILE", help="the lifter's weights")
     group.add_argument(
         "--device", choices=["auto", "cpu", "cuda", "mps"], default="auto", help="what the lifter computes on"

@@ -15,7 +15,7 @@ from .arguments import (
     add_rig_options,
 )
 from .detect import find_people, numbers, open_video, possible_outputs
-from .lift import check_lifter, lift_track, read_camera
+from .lift import check_cameras, check_lifter, lift_track, read_camera
 from .preview import FILM_ENDINGS, make_film
 from .reporting import Reporter
 from .retarget import SCENE_ENDINGS, bake, check_rig
@@ -59,9 +59,17 @@ def run(options: argparse.Namespace, reporter: Reporter) -> int:
     """Detect, lift, bake and preview, one person after the other."""
     footage = open_video(options)
     camera = read_camera(options, footage)
+    check_cameras(options)
     check_rig(options, reporter)
     weights = check_lifter(options)
-    inputs = [options.video, options.camera, places.rig_file(options.rig), weights, Path(options.map)]
+    inputs = [
+        options.video,
+        options.camera,
+        options.camera_motion,
+        places.rig_file(options.rig),
+        weights,
+        Path(options.map),
+    ]
     films = [options.preview] if options.preview is not None else []
     kept = kept_files(options)
     places.check_outputs(possible_outputs(options.output, options), SCENE_ENDINGS, inputs)
@@ -71,9 +79,12 @@ def run(options: argparse.Namespace, reporter: Reporter) -> int:
 
     tracks = find_people(footage, options, reporter)
     written: list[Path] = []
+    adapted = []
     frames = 0
-    for number, track in zip(numbers(len(tracks), options), tracks, strict=True):
-        pose = lift_track(track, camera, options, reporter)
+    for number, detected in zip(numbers(len(tracks), options), tracks, strict=True):
+        person = lift_track(detected, camera, options, reporter)
+        pose, track = person.pose, person.track
+        adapted.append(person.adapted())
         frames = max(frames, len(pose.time_s))
         for path in kept:
             place = places.numbered(path, number)
@@ -97,6 +108,7 @@ def run(options: argparse.Namespace, reporter: Reporter) -> int:
             "outputs": [str(path) for path in written],
             "frames": frames,
             "people": len(tracks),
+            "adapted": adapted,
             "seconds": {stage: round(seconds, 2) for stage, seconds in reporter.seconds.items()},
         },
     )

@@ -13,7 +13,20 @@ from collections.abc import Sequence
 
 from .. import __version__
 from ..core.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_TRY_AGAIN, EXIT_USAGE, KeyliftError
-from . import bench, capture, detect, doctor, evaluate, lift, preview, retarget, train, weights
+from . import (
+    bench,
+    capture,
+    detect,
+    doctor,
+    evaluate,
+    lift,
+    preview,
+    render_people,
+    retarget,
+    train,
+    triangulate,
+    weights,
+)
 from .arguments import Explained, add_general_options
 from .interruption import listening
 from .reporting import Reporter
@@ -27,6 +40,8 @@ COMMANDS = {
     "preview": preview,
     "train": train,
     "evaluate": evaluate,
+    "triangulate": triangulate,
+    "render-people": render_people,
     "weights": weights,
     "bench": bench,
     "doctor": doctor,

@@ -33,6 +33,7 @@ PACKAGES = {
     "scipy": "scipy",
     "cv2": "opencv-contrib-python",
     "safetensors": "safetensors",
+    "threadpoolctl": "threadpoolctl",
     "platformdirs": "platformdirs",
     "rich": "rich",
     "matplotlib": "matplotlib",

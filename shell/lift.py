@@ -3,26 +3,55 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from ..core.errors import EXIT_DONE
+from ..core.errors import EXIT_DONE, KeyliftError
 from . import places
 from .arguments import add_detection_options, add_lifting_options, add_output
-from .detect import find_people, numbers, open_video, possible_outputs
+from .detect import find_people, numbers, open_video, possible_outputs, repairs_told
 from .reporting import Reporter
 
 if TYPE_CHECKING:
     from ..core.camera import Camera
     from ..core.footage import Footage
+    from ..core.lifter.lifting import RayLifter
     from ..core.tracks import KeypointTrack, PoseTrack
+    from ..training.adaptation.adaptation import Adaptation
 
 SUMMARY = "lift footage or keypoints to a pose in space"
 EXAMPLES = """  keylift lift dance.keypoints.npz -o dance.pose.npz
         from keypoints found before
   keylift lift dance.mp4 --camera phone.toml -o dance.pose.npz
         straight from the footage, with the lens it was filmed with
+  keylift lift dance.keypoints.npz --adapt -o dance.pose.npz
+        with a lifter that learnt from this clip, if that does it good
 """
+
+
+@dataclass(frozen=True, eq=False)
+class LiftedPerson:
+    """One person in space.
+
+    track:      the keypoints that were lifted: sides are checked by the lifter
+    adaptation: what became of --adapt; None without it
+    """
+
+    pose: PoseTrack
+    track: KeypointTrack
+    adaptation: Adaptation | None
+
+    def adapted(self) -> dict[str, Any] | None:
+        """What became of --adapt, for a program."""
+        if self.adaptation is None:
+            return None
+        figures = self.adaptation.figures
+        return {
+            "adapted": self.adaptation.adapted,
+            "reason": self.adaptation.reason,
+            "figures": None if figures is None else figures.as_dict(),
+        }
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -58,14 +87,68 @@ def check_lifter(options: argparse.Namespace) -> Path:
     return weights
 
 
+def check_cameras(options: argparse.Namespace) -> None:
+    """Raise KeyliftError for camera options that contradict each other, or a camera's motion that can't be read."""
+    from ..core.camera_motion import read_camera_motion
+
+    if options.camera_motion is not None:
+        read_camera_motion(options.camera_motion)
+        if options.camera_pitch is not None or options.camera_roll is not None:
+            raise KeyliftError("A camera's motion says how it is held. Leave out --camera-pitch and --camera-roll.")
+        if options.no_fit:
+            raise KeyliftError("A moving camera needs the fit. Leave out --no-fit.")
+    if options.height is not None and options.no_fit:
+        raise KeyliftError("A known height needs the fit. Leave out --no-fit.")
+    if options.estimate_lens and options.camera is not None:
+        raise KeyliftError("A camera file says what the lens is. Leave out --estimate-lens.")
+
+
 def lift_track(
     track: KeypointTrack, camera: Camera | None, options: argparse.Namespace, reporter: Reporter
-) -> PoseTrack:
-    """One person's keypoints in space."""
+) -> LiftedPerson:
+    """One person's keypoints, sides checked by the lifter, in space."""
+    from ..core.camera_motion import read_camera_motion
+    from ..core.lens_estimate import estimate_camera
     from ..core.lift import lift
+    from ..core.lifter.lifting import load_ray_lifter
+    from ..core.lifter.side_check import check_sides
+    from ..core.weights import find_weights
+    from ..core.world_alignment import Gravity
 
+    lifter = load_ray_lifter(find_weights(options.weights), options.device)
+    if options.estimate_lens:
+        with reporter.stage("lens", "Estimating the lens") as progress:
+            camera = estimate_camera(track, lifter, progress)
+    gravity = None
+    if options.camera_pitch is not None or options.camera_roll is not None:
+        gravity = Gravity.from_angles(options.camera_pitch or 0.0, options.camera_roll or 0.0)
+    if not options.no_repair:
+        track = check_sides(track, camera, lifter)
+    adaptation = adapt(lifter, track, camera, reporter) if options.adapt else None
+    if adaptation is not None:
+        lifter = adaptation.lifter
     with reporter.stage("lift", "Lifting to three dimensions") as progress:
-        return lift(track, camera=camera, weights=options.weights, device=options.device, progress=progress)
+        pose = lift(
+            track,
+            camera=camera,
+            camera_motion=None if options.camera_motion is None else read_camera_motion(options.camera_motion),
+            gravity=gravity,
+            height_m=options.height,
+            lifter=lifter,
+            fit=not options.no_fit,
+            progress=progress,
+        )
+    return LiftedPerson(pose, track, adaptation)
+
+
+def adapt(lifter: RayLifter, track: KeypointTrack, camera: Camera | None, reporter: Reporter) -> Adaptation:
+    """A lifter that learnt from the clip, or the same one, and say which."""
+    from ..training.adaptation.adaptation import adapt_to_clip
+
+    with reporter.stage("adapt", "Learning from this clip") as progress:
+        adaptation = adapt_to_clip(lifter, track, camera, progress=progress)
+    reporter.note(f"{'Adapted' if adaptation.adapted else 'Not adapted'} to this clip: {adaptation.reason}.")
+    return adaptation
 
 
 def run(options: argparse.Namespace, reporter: Reporter) -> int:
@@ -75,21 +158,33 @@ def run(options: argparse.Namespace, reporter: Reporter) -> int:
         places.check_input(options.video, "the keypoints")
     footage = None if from_keypoints else open_video(options)
     camera = read_camera(options, footage)
+    check_cameras(options)
     weights = check_lifter(options)
     outputs_to_be = [options.output] if footage is None else possible_outputs([options.output], options)
-    places.check_outputs(outputs_to_be, [".npz"], [options.video, options.camera, weights])
+    places.check_outputs(outputs_to_be, [".npz"], [options.video, options.camera, options.camera_motion, weights])
+    from ..core.keypoint_repair import repair_counts
     from ..core.track_files import read_keypoints, write_pose
 
     tracks = [read_keypoints(options.video)] if footage is None else find_people(footage, options, reporter)
-    outputs, frames = [], 0
-    for number, track in zip([None] if footage is None else numbers(len(tracks), options), tracks, strict=True):
-        pose = lift_track(track, camera, options, reporter)
+    outputs, people, frames = [], [], 0
+    for number, found in zip([None] if footage is None else numbers(len(tracks), options), tracks, strict=True):
+        person = lift_track(found, camera, options, reporter)
+        people.append(person)
         output = places.numbered(options.output, number)
-        write_pose(output, pose)
+        write_pose(output, person.pose)
         outputs.append(str(output))
-        frames = max(frames, len(pose.time_s))
+        frames = max(frames, len(person.pose.time_s))
     reporter.result(
-        "\n".join(f"{output}: {frames} frames" for output in outputs),
-        {"outputs": outputs, "frames": frames, "seconds": reporter.seconds},
+        "\n".join(
+            f"{output}: {frames} frames{repairs_told(person.track)}"
+            for output, person in zip(outputs, people, strict=True)
+        ),
+        {
+            "outputs": outputs,
+            "frames": frames,
+            "repaired": [repair_counts(person.track) for person in people],
+            "adapted": [person.adapted() for person in people],
+            "seconds": reporter.seconds,
+        },
     )
     return EXIT_DONE
