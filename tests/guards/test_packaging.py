@@ -35,7 +35,10 @@ NOT_SOURCES = shutil.ignore_patterns(
 def data_files() -> set[str]:
     """What the package carries besides modules, as paths from the root."""
     data = {
-        path for room in ROOMS for path in (ROOT / room).rglob("*") if path.suffix in {".json", ".toml", ".safetensors"}
+        path
+        for room in ROOMS
+        for path in (ROOT / room).rglob("*")
+        if path.suffix in {".json", ".toml", ".safetensors", ".npz"} or path.name.startswith("LICENSE")
     }
     return {path.relative_to(ROOT).as_posix() for path in data} | {"blender_manifest.toml"}
 
