@@ -15,6 +15,7 @@ from ..detail_points import DETAIL_DEVIATIONS_M, DETAIL_PAIRS, detail_sites, det
 from ..detector_sites import detector_sites
 from ..segments import SEGMENT_NAMES
 from ..skeletons import LANDMARKS_41, LIFTER_21_NAMES
+from ..world_alignment import STANDING_HEIGHT_M
 from .articulated_body import AXES, FREEDOMS, ROOT, BodyState, PosedBody, hinge_angles, turned_from_rest
 from .settings import FitSettings
 
@@ -252,8 +253,6 @@ def _add_points(
 
 def _add_floor(add: Add, body: PosedBody, seen: Evidence, settings: FitSettings, with_bones: bool) -> None:
     """Feet in contact are as high over the floor as standing feet are, and no foot is under it."""
-    from ..world_alignment import STANDING_HEIGHT_M
-
     assert seen.floor is not None
     up, floor_m = seen.floor
     over = body.landmarks_m[:, FEET] @ up - floor_m - STANDING_HEIGHT_M
