@@ -1,5 +1,7 @@
 """Shots made of motion: in the picture, on the floor, seen as badly as wanted."""
 
+from dataclasses import fields
+
 import numpy as np
 import pytest
 
@@ -9,7 +11,7 @@ from keylift.core.skeletons import LANDMARKS_41
 from keylift.training.shots.synthetic_shots import FPS, SIZE_PX, SYNTHETIC_MODEL, make_synthetic_shots
 from keylift.training.views.detector_noise import NoiseSettings
 
-PERFECT = NoiseSettings(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+PERFECT = NoiseSettings(**{setting.name: 0.0 for setting in fields(NoiseSettings)})
 
 
 @pytest.fixture(scope="module")
