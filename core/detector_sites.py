@@ -7,6 +7,9 @@ lifter learns from and places the root path, so that both agree on what a keypoi
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import numpy as np
 
 from .skeletons import LANDMARKS_41, LIFTER_21_NAMES
@@ -14,29 +17,38 @@ from .skeletons import LANDMARKS_41, LIFTER_21_NAMES
 _INDEX = {name: index for index, name in enumerate(LANDMARKS_41.names)}
 
 
-def _unit(v: np.ndarray) -> np.ndarray:
-    return v / np.maximum(np.sqrt(np.einsum("...i,...i->...", v, v))[..., None], 1e-6)
-
-
-def _cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Cross product of (..., 3); np.cross takes four times as long on large arrays."""
-    ax, ay, az = a[..., 0], a[..., 1], a[..., 2]
-    bx, by, bz = b[..., 0], b[..., 1], b[..., 2]
-    return np.stack([ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx], axis=-1)
+def _unit(v: Any) -> Any:
+    # Sums over a last axis of three take several times as long.
+    x, y, z = v[..., 0], v[..., 1], v[..., 2]
+    return v / ((x * x + y * y + z * z + 1e-12) ** 0.5)[..., None]
 
 
 def detector_sites(landmarks_m: np.ndarray) -> np.ndarray:
     """(..., 41, 3) landmarks in any right-handed space -> (..., 21, 3) points of ``LIFTER_21_NAMES``."""
+    return np.asarray(sites_of(landmarks_m, np.stack))
 
-    def at(name: str) -> np.ndarray:
+
+def sites_of(landmarks_m: Any, stack: Callable[[Sequence[Any], int], Any]) -> Any:
+    """``detector_sites`` of any kind of array that has arithmetic, such as a tensor with gradients.
+
+    stack: makes one array of several along a new axis, as ``numpy.stack`` and ``torch.stack`` do
+    """
+
+    def cross(a: Any, b: Any) -> Any:
+        # numpy.cross takes four times as long on large arrays.
+        ax, ay, az = a[..., 0], a[..., 1], a[..., 2]
+        bx, by, bz = b[..., 0], b[..., 1], b[..., 2]
+        return stack([ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx], -1)
+
+    def at(name: str) -> Any:
         return landmarks_m[..., _INDEX[name], :]
 
-    def axes(left: np.ndarray, towards_up: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def axes(left: Any, towards_up: Any) -> tuple[Any, Any, Any]:
         left = _unit(left)
-        forward = _unit(_cross(left, towards_up))
-        return left, _cross(forward, left), forward
+        forward = _unit(cross(left, towards_up))
+        return left, cross(forward, left), forward
 
-    sites: dict[str, np.ndarray] = {}
+    sites: dict[str, Any] = {}
     left, up, forward = axes(at("l_ear") - at("r_ear"), at("head_top") - at("head"))
     sites["nose"] = at("nose") + 0.015 * up - 0.021 * forward
     sites["l_ear"] = at("l_ear") - 0.034 * left + 0.033 * forward
@@ -53,4 +65,4 @@ def detector_sites(landmarks_m: np.ndarray) -> np.ndarray:
         ahead = _unit(at(f"{side}_toe_base") - at(f"{side}_heel"))
         sites[f"{side}_heel"] = at(f"{side}_heel") + 0.022 * ahead
         sites[f"{side}_big_toe"] = (at(f"{side}_big_toe") + at(f"{side}_toe_tip")) / 2 - 0.010 * ahead
-    return np.stack([sites[name] for name in LIFTER_21_NAMES], axis=-2)
+    return stack([sites[name] for name in LIFTER_21_NAMES], -2)

@@ -6,11 +6,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ...core.detector_sites import sites_of
 from ...core.lifter.losses import bone_length_loss
 from ...core.root_path import KEYPOINT_DEVIATION_M
-from ...core.skeletons import LANDMARKS_41, LIFTER_21_NAMES
+from ...core.skeletons import LANDMARKS_41
 
-_INDEX = {name: index for index, name in enumerate(LANDMARKS_41.names)}
 _CHILDREN = [joint for joint, parent in enumerate(LANDMARKS_41.parents) if parent >= 0]
 _PARENTS = [LANDMARKS_41.parents[joint] for joint in _CHILDREN]
 _MIRROR = LANDMARKS_41.mirrored_order()
@@ -20,39 +20,10 @@ _ROOT_DEVIATION_M = 0.10
 _ROUNDS = 4
 
 
-def _unit(v: Tensor) -> Tensor:
-    return v / torch.linalg.vector_norm(v, dim=-1, keepdim=True).clamp(min=1e-6)
-
-
 def torch_detector_sites(landmarks_m: Tensor) -> Tensor:
     """``core.detector_sites.detector_sites`` with gradients: (..., 41, 3) -> (..., 21, 3)."""
-
-    def at(name: str) -> Tensor:
-        return landmarks_m[..., _INDEX[name], :]
-
-    def axes(left: Tensor, towards_up: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        left = _unit(left)
-        forward = _unit(torch.linalg.cross(left, towards_up))
-        return left, torch.linalg.cross(forward, left), forward
-
-    sites: dict[str, Tensor] = {}
-    left, up, forward = axes(at("l_ear") - at("r_ear"), at("head_top") - at("head"))
-    sites["nose"] = at("nose") + 0.015 * up - 0.021 * forward
-    sites["l_ear"] = at("l_ear") - 0.034 * left + 0.033 * forward
-    sites["r_ear"] = at("r_ear") + 0.034 * left + 0.033 * forward
-    left, up, _ = axes(at("l_shoulder") - at("r_shoulder"), at("neck") - at("chest"))
-    sites["l_shoulder"] = at("l_shoulder") + 0.030 * up - 0.008 * left
-    sites["r_shoulder"] = at("r_shoulder") + 0.030 * up + 0.008 * left
-    _, _, forward = axes(at("l_hip") - at("r_hip"), at("spine") - at("pelvis"))
-    for side in "lr":
-        sites[f"{side}_hip"] = at(f"{side}_hip") + 0.035 * forward
-        for name in ("elbow", "wrist", "knuckle", "knee"):
-            sites[f"{side}_{name}"] = at(f"{side}_{name}")
-        sites[f"{side}_ankle"] = at(f"{side}_ankle") + 0.020 * _unit(at(f"{side}_knee") - at(f"{side}_ankle"))
-        ahead = _unit(at(f"{side}_toe_base") - at(f"{side}_heel"))
-        sites[f"{side}_heel"] = at(f"{side}_heel") + 0.022 * ahead
-        sites[f"{side}_big_toe"] = (at(f"{side}_big_toe") + at(f"{side}_toe_tip")) / 2 - 0.010 * ahead
-    return torch.stack([sites[name] for name in LIFTER_21_NAMES], dim=-2)
+    sites: Tensor = sites_of(landmarks_m, torch.stack)
+    return sites
 
 
 def _missed(sites_m: Tensor, root_m: Tensor, rays: Tensor) -> Tensor:
