@@ -1,8 +1,10 @@
 """Where a keypoint detector's points sit on a body, against the joints inside it.
 
-A detector marks what it sees: a shoulder's top, the front of a hip, the back of a shoe. Offsets are medians measured
-for MediaPipe's heavy model on rendered people with exact truth. The same function makes the synthetic views that the
-lifter learns from and places the root path, so that both agree on what a keypoint is.
+A detector marks what it sees: a shoulder's top, the front of a hip, the back of a shoe. Offsets are those of
+MediaPipe's points on rendered people with exact truth, validation side, by robust least squares. Of heads, hands and
+feet they are against the true turn of the segment, whose landmarks sit elsewhere on other bodies: were they against
+landmarks, feet that stand flat would seem to point their toes down. The same function makes the synthetic views that
+the lifter learns from and places the root path, so that both agree on what a keypoint is.
 """
 
 from __future__ import annotations
@@ -50,19 +52,23 @@ def sites_of(landmarks_m: Any, stack: Callable[[Sequence[Any], int], Any]) -> An
 
     sites: dict[str, Any] = {}
     left, up, forward = axes(at("l_ear") - at("r_ear"), at("head_top") - at("head"))
-    sites["nose"] = at("nose") + 0.015 * up - 0.021 * forward
-    sites["l_ear"] = at("l_ear") - 0.034 * left + 0.033 * forward
-    sites["r_ear"] = at("r_ear") + 0.034 * left + 0.033 * forward
+    sites["nose"] = at("nose") + 0.041 * up - 0.012 * forward
+    sites["l_ear"] = at("l_ear") - 0.029 * left + 0.016 * up + 0.037 * forward
+    sites["r_ear"] = at("r_ear") + 0.029 * left + 0.016 * up + 0.037 * forward
     left, up, _ = axes(at("l_shoulder") - at("r_shoulder"), at("neck") - at("chest"))
     sites["l_shoulder"] = at("l_shoulder") + 0.030 * up - 0.008 * left
     sites["r_shoulder"] = at("r_shoulder") + 0.030 * up + 0.008 * left
     _, _, forward = axes(at("l_hip") - at("r_hip"), at("spine") - at("pelvis"))
-    for side in "lr":
+    for side, outward in (("l", 1.0), ("r", -1.0)):
         sites[f"{side}_hip"] = at(f"{side}_hip") + 0.035 * forward
-        for name in ("elbow", "wrist", "knuckle", "knee"):
+        for name in ("elbow", "wrist", "knee"):
             sites[f"{side}_{name}"] = at(f"{side}_{name}")
-        sites[f"{side}_ankle"] = at(f"{side}_ankle") + 0.020 * _unit(at(f"{side}_knee") - at(f"{side}_ankle"))
-        ahead = _unit(at(f"{side}_toe_base") - at(f"{side}_heel"))
-        sites[f"{side}_heel"] = at(f"{side}_heel") + 0.022 * ahead
-        sites[f"{side}_big_toe"] = (at(f"{side}_big_toe") + at(f"{side}_toe_tip")) / 2 - 0.010 * ahead
+        hand = at(f"{side}_knuckle") - at(f"{side}_wrist")
+        back = outward * _unit(cross(at(f"{side}_thumb") - at(f"{side}_wrist"), hand))
+        sites[f"{side}_knuckle"] = at(f"{side}_knuckle") - 0.007 * _unit(hand) - 0.015 * back
+        sites[f"{side}_ankle"] = at(f"{side}_ankle") + 0.028 * _unit(at(f"{side}_knee") - at(f"{side}_ankle"))
+        ahead, ankle = _unit(at(f"{side}_toe_base") - at(f"{side}_heel")), at(f"{side}_ankle") - at(f"{side}_heel")
+        up = _unit(ankle - (ankle * ahead).sum(-1)[..., None] * ahead)
+        sites[f"{side}_heel"] = at(f"{side}_heel") + 0.025 * ahead + 0.031 * up
+        sites[f"{side}_big_toe"] = (at(f"{side}_big_toe") + at(f"{side}_toe_tip")) / 2 - 0.022 * ahead + 0.003 * up
     return stack([sites[name] for name in LIFTER_21_NAMES], -2)

@@ -9,8 +9,8 @@ import numpy as np
 from .rotations import normalised
 from .skeletons import LANDMARKS_41
 
-# Heights of the landmarks over the floor when the foot stands flat, medians of the motion data.
-STANDING_HEIGHT_M = np.array([0.038, 0.038, 0.038, 0.038])
+# Heights of heels and balls over the floor when feet stand flat, from the motion data: a ball lies 26 mm over its heel.
+STANDING_HEIGHT_M = np.array([0.025, 0.051, 0.025, 0.051])
 
 _FEET = LANDMARKS_41.indices("l_heel", "l_toe_base", "r_heel", "r_toe_base")
 

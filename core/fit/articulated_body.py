@@ -15,6 +15,7 @@ import numpy as np
 from ..rotations import from_rotation_vector, multiply, normalised, to_matrix, to_rotation_vector
 from ..segments import SEGMENT_JOINTS, SEGMENT_NAMES, SEGMENT_PARENTS, T_POSE_M
 from ..skeletons import LANDMARKS_41
+from ..world_alignment import STANDING_HEIGHT_M
 
 _X, _Y, _Z = np.eye(3)
 _HINGES = {"l_shank": _X, "r_shank": _X, "l_forearm": -_Y, "r_forearm": _Y}
@@ -48,8 +49,8 @@ AXES: tuple[Axis, ...] = tuple(
     for axis, of_parent in _axes_of(name)
 )
 ROOT = 3
-# The heel landmark is 38 mm over the floor on people whose head is 1.65 m above it: medians of the motion data.
-_OVER_HEELS = 1 + 0.038 / 1.65
+# The top of the head is 1.65 m over the heels in the motion data, in the median.
+_OVER_HEELS = 1 + float(STANDING_HEIGHT_M[0]) / 1.65
 FREEDOMS = ROOT + len(AXES)
 
 _MIRROR = LANDMARKS_41.mirrored_order()

@@ -33,6 +33,7 @@ from keylift.core.fit.settings import FitSettings
 from keylift.core.metrics import p_mpjpe
 from keylift.core.segments import SEGMENT_NAMES, T_POSE_M, landmarks_from_segments, segment_rotations
 from keylift.core.skeletons import LANDMARKS_41
+from keylift.core.world_alignment import STANDING_HEIGHT_M
 from walker import camera_from_world, walk
 
 FEET = LANDMARKS_41.indices("l_heel", "l_toe_base", "r_heel", "r_toe_base")
@@ -66,7 +67,7 @@ def seen_walk(frames: int = 120, noise_m: float = 0.05, keypoint_noise: float = 
         camera_from_space=np.tile(np.eye(4)[:3], (frames, 1, 1)),
     )
     up = view[:3, :3] @ np.array([0, 1.0, 0])
-    floor_m = float((truth[:, FEET] @ up).min() - 0.038)
+    floor_m = float((truth[:, FEET] @ up - STANDING_HEIGHT_M).min())
     return evidence, truth, (up, floor_m)
 
 
@@ -146,7 +147,7 @@ def test_planted_feet_stay_planted_on_the_floor():
     free = fit_body(replace(evidence, contact=np.zeros_like(evidence.contact)))
     planted = fit_body(evidence, floor_of=lambda _: (up, floor_m))
     assert slide_m_s(planted.positions_m) < 0.02 < slide_m_s(free.positions_m)
-    height = planted.positions_m[:, FEET] @ up - floor_m - 0.038
+    height = planted.positions_m[:, FEET] @ up - floor_m - STANDING_HEIGHT_M
     assert np.abs(height[standing]).mean() < 0.02
 
 
