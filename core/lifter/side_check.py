@@ -29,10 +29,10 @@ class SideCheckSettings:
     jump:       nats for each part of the body's box that keypoints would jump by a change, above those they jump anyway
     """
 
-    trust: float = 10.0
-    exchanged: float = 0.7
-    change: float = 4.0
-    jump: float = 60.0
+    trust: float = 40.0
+    exchanged: float = 3.0
+    change: float = 0.5
+    jump: float = 40.0
 
 
 def check_sides(
@@ -66,8 +66,12 @@ def _doubt(track: KeypointTrack, camera: Camera, lifter: RayLifter) -> np.ndarra
 
 
 def _jumps(track: KeypointTrack, camera: Camera) -> np.ndarray:
-    """(F - 1,) how much further keypoints jump if sides change between two frames than if they don't, in boxes."""
-    xy_px, confidence = lifter_points(track)
+    """(F - 1,) how much further keypoints jump if sides change between two frames than if they don't, in boxes.
+
+    Keypoints that were bridged have no say: a bridge is smooth whatever the sides on its banks.
+    """
+    bridged = np.isin(track.changes, (Change.OUTLIER_BRIDGED, Change.DROP_OUT_BRIDGED))
+    xy_px, confidence = lifter_points(replace(track, confidence=np.where(bridged, 0.0, track.confidence)))
     rays = camera.rays(xy_px)
     order = mirrored_layout(KEYPOINT_LAYOUTS["lifter21"])
     seen = np.isfinite(rays[..., 0])
