@@ -88,3 +88,18 @@ def test_the_cheapest_way_is_the_best_of_all_ways():
 
     ways = [np.array([bool(number >> frame & 1) for frame in range(8)]) for number in range(256)]
     assert price(side_check._cheapest(cost, change)) == pytest.approx(min(map(price, ways)))
+
+
+@pytest.mark.parametrize(("heading_rad", "first"), [(1.2, 60), (2.6, 30), (0.3, 60)])
+def test_a_change_of_sides_under_a_bridge_is_found(lifter, heading_rad, first):
+    """The repair takes the moment when the detector changes its mind for strays, and bridges it smoothly."""
+    track = seen(heading_rad)
+    wrong = exchanged(track, slice(first, 100))
+    xy_px, changes = wrong.xy_px.copy(), wrong.changes.copy()
+    before, after = first - 6, first + 6
+    part = ((np.arange(before, after) - before) / (after - before))[:, None, None]
+    xy_px[before:after] = (1 - part) * xy_px[before] + part * xy_px[after]
+    changes[before:after, ORDER != np.arange(len(ORDER))] = Change.OUTLIER_BRIDGED
+    right = check_sides(replace(wrong, xy_px=xy_px, changes=changes), CAMERA, lifter)
+    off = np.abs(right.xy_px - track.xy_px).max(axis=(1, 2)) > 1e-9
+    assert not off[:before].any() and not off[after:].any()
