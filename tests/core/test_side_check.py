@@ -90,7 +90,7 @@ def test_the_cheapest_way_is_the_best_of_all_ways():
     assert price(side_check._cheapest(cost, change)) == pytest.approx(min(map(price, ways)))
 
 
-@pytest.mark.parametrize(("heading_rad", "first"), [(1.2, 60), (2.6, 30), (0.3, 60)])
+@pytest.mark.parametrize(("heading_rad", "first"), [(0.3, 60), (0.8, 60), (1.9, 45), (1.9, 60)])
 def test_a_change_of_sides_under_a_bridge_is_found(lifter, heading_rad, first):
     """The repair takes the moment when the detector changes its mind for strays, and bridges it smoothly."""
     track = seen(heading_rad)
