@@ -99,7 +99,7 @@ def test_a_change_of_sides_under_a_bridge_is_found(lifter, heading_rad, first):
     before, after = first - 6, first + 6
     part = ((np.arange(before, after) - before) / (after - before))[:, None, None]
     xy_px[before:after] = (1 - part) * xy_px[before] + part * xy_px[after]
-    changes[before:after, ORDER != np.arange(len(ORDER))] = Change.OUTLIER_BRIDGED
+    changes[before:after, np.arange(len(ORDER)) != ORDER] = Change.OUTLIER_BRIDGED
     right = check_sides(replace(wrong, xy_px=xy_px, changes=changes), CAMERA, lifter)
     off = np.abs(right.xy_px - track.xy_px).max(axis=(1, 2)) > 1e-9
     assert not off[:before].any() and not off[after:].any()

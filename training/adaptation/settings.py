@@ -28,7 +28,7 @@ class AdaptSettings:
     """
 
     steps: int = 240
-    learning_rate: float = 1e-4
+    learning_rate: float = 3e-5
     runs: int = 16
     run_frames: int = 8
     views: int = 128
