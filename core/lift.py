@@ -32,6 +32,7 @@ SMOOTHING_S = 0.04
 # A landmark expected to be this far off is worth a third.
 _CONFIDENCE_ERROR_M = 0.10
 _FILLED_CONFIDENCE = 0.5
+NOBODY_SEEN = "The keypoints hold nobody in any frame. Detect another range or person."
 # What is carried over frames in which nobody was seen counts this much.
 _UNSEEN_ERROR = 10.0
 
@@ -88,7 +89,7 @@ def lift(
     from .weights import find_weights
 
     if not track.seen.any():
-        raise NobodyFoundError("The keypoints hold nobody in any frame. Detect another range or person.")
+        raise NobodyFoundError(NOBODY_SEEN)
     if lifter is None:
         lifter = load_ray_lifter(find_weights(weights), device)
     camera = Camera.guessed(track.size_px) if camera is None else camera.resized(track.size_px)

@@ -13,7 +13,7 @@ class Explained(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionH
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
         # "(default: None)" and "(default: False)" tell nobody anything.
-        if action.default in (None, False, FrameRange(), argparse.SUPPRESS):
+        if action.default in (None, False, "", [], FrameRange(), argparse.SUPPRESS):
             return action.help
         return super()._get_help_string(action)
 
@@ -150,14 +150,15 @@ def add_lifting_options(parser: argparse.ArgumentParser) -> None:
         help="the camera looks down by so much; without, it is told from the feet",
     )
     group.add_argument(
-        "--camera-roll", type=angle, metavar="DEG", help="and is turned clockwise by so much about its view (0)"
+        "--camera-roll",
+        type=angle,
+        metavar="DEG",
+        help="with --camera-pitch: and is turned clockwise by so much about its view (without: 0)",
     )
     group.add_argument(
         "--height", type=height, metavar="METRES", help="how tall the person stands; without, as people are in the mean"
     )
-    group.add_argument(
-        "--no-fit", action="store_true", help="the lifter's word alone: no constant bones, no planted feet"
-    )
+    group.add_argument("--no-fit", action="store_true", help="the lifter's word alone: no hinges, no planted feet")
     group.add_argument(
         "--adapt",
         action="store_true",

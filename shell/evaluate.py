@@ -70,7 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", choices=["auto", "cpu", "cuda", "mps"], default="auto", help="what it computes on")
     shots = parser.add_argument_group("with --set")
     shots.add_argument(
-        "--clips", type=int, default=24, metavar="N", help="mocap-test: so many clips, besides single frames"
+        "--clips", type=_clips, default=24, metavar="N", help="mocap-test: so many clips, besides single frames"
     )
     shots.add_argument("--shots", type=Path, metavar="FOLDER", help="where the .shot.npz files are")
     shots.add_argument(
@@ -103,9 +103,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _clips(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"{value} clips are fewer than none")
+    return value
+
+
 def run(options: argparse.Namespace, reporter: Reporter) -> int:
     """Evaluate and print."""
     _check_usage(options)
+    if options.page is not None:
+        from ..training.shots.accuracy_report import check_page
+
+        check_page(options.page, options.kind, options.report)
     if options.kind is not None:
         from . import evaluate_shots
 
@@ -141,6 +152,8 @@ def _check_usage(options: argparse.Namespace) -> None:
             raise _UsageError("Name a CONFIG, or choose what to measure on with --set.")
         if options.shots or options.report or options.before or options.page:
             raise _UsageError("--shots, --before, --report and --page go with --set.")
+        if options.model or options.no_repair or options.adapt or options.no_fit or options.guessed_lens:
+            raise _UsageError("--model, --no-repair, --adapt, --no-fit and --guessed-lens go with --set.")
         return
     if options.by_subject or options.no_flip or options.split != "test":
         raise _UsageError("--by-subject, --no-flip and --split go with a CONFIG, without --set.")

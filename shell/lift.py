@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..core.errors import EXIT_DONE, KeyliftError
+from ..core.errors import EXIT_DONE, KeyliftError, NobodyFoundError
 from . import places
 from .arguments import add_detection_options, add_lifting_options, add_output
 from .detect import find_people, numbers, open_video, possible_outputs, repairs_told
@@ -97,6 +97,12 @@ def check_cameras(options: argparse.Namespace) -> None:
             raise KeyliftError("A camera's motion says how it is held. Leave out --camera-pitch and --camera-roll.")
         if options.no_fit:
             raise KeyliftError("A moving camera needs the fit. Leave out --no-fit.")
+        if options.estimate_lens:
+            raise KeyliftError(
+                "Who solved the camera's motion knows its lens: say it with --camera, not --estimate-lens."
+            )
+    if options.camera_roll is not None and options.camera_pitch is None:
+        raise KeyliftError("--camera-roll goes with --camera-pitch. Give both, or neither: then feet tell.")
     if options.height is not None and options.no_fit:
         raise KeyliftError("A known height needs the fit. Leave out --no-fit.")
     if options.estimate_lens and options.camera is not None:
@@ -109,19 +115,21 @@ def lift_track(
     """One person's keypoints, sides checked by the lifter, in space."""
     from ..core.camera_motion import read_camera_motion
     from ..core.lens_estimate import estimate_camera
-    from ..core.lift import lift
+    from ..core.lift import NOBODY_SEEN, lift
     from ..core.lifter.lifting import load_ray_lifter
     from ..core.lifter.side_check import check_sides
     from ..core.weights import find_weights
     from ..core.world_alignment import Gravity
 
+    if not track.seen.any():
+        raise NobodyFoundError(NOBODY_SEEN)
     lifter = load_ray_lifter(find_weights(options.weights), options.device)
     if options.estimate_lens:
         with reporter.stage("lens", "Estimating the lens") as progress:
             camera = estimate_camera(track, lifter, progress)
     gravity = None
-    if options.camera_pitch is not None or options.camera_roll is not None:
-        gravity = Gravity.from_angles(options.camera_pitch or 0.0, options.camera_roll or 0.0)
+    if options.camera_pitch is not None:
+        gravity = Gravity.from_angles(options.camera_pitch, options.camera_roll or 0.0)
     if not options.no_repair:
         track = check_sides(track, camera, lifter)
     adaptation = adapt(lifter, track, camera, reporter) if options.adapt else None

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..core.errors import EXIT_DONE, DetectorError
 from . import places
+from .arguments import frames_per_second
 from .reporting import Reporter
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ EXAMPLES = """  keylift render-people shots --motion test.npz --body mpfb --seed
         four short ones, the keypoints of two models, and how far they are off
 """
 STATISTICS_FILE = "statistics.json"
-MOST_CLIPS, MOST_FRAMES = 1000, 3000
+MOST_CLIPS, MOST_FRAMES, MOST_SEED = 1000, 3000, 2**31
 _SOURCE = "rendered by Keylift; body MakeHuman/MPFB2, CC0 1.0"
 
 
@@ -43,13 +44,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--body", type=Path, required=True, metavar="FOLDER", help="MPFB2's body and rigs, see docs/rendered-people.md"
     )
-    parser.add_argument("--clips", type=_number(MOST_CLIPS), default=12, metavar="N", help="how many (default: 12)")
+    parser.add_argument("--clips", type=_number(MOST_CLIPS), default=12, metavar="N", help="how many")
+    parser.add_argument("--frames", type=_number(MOST_FRAMES), default=110, metavar="N", help="frames in each")
+    parser.add_argument("--fps", type=frames_per_second, default=30.0, metavar="RATE", help="frames a second")
     parser.add_argument(
-        "--frames", type=_number(MOST_FRAMES), default=110, metavar="N", help="frames in each (default: 110)"
-    )
-    parser.add_argument("--fps", type=float, default=30.0, metavar="RATE", help="frames a second (default: 30)")
-    parser.add_argument(
-        "--seed", type=int, default=1, metavar="N", help="chooses clips, bodies, clothes, cameras, light (default: 1)"
+        "--seed",
+        type=_number(MOST_SEED, 0),
+        default=1,
+        metavar="N",
+        help="chooses clips, bodies, clothes, light",
     )
     parser.add_argument(
         "--detector-model",
@@ -67,11 +70,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _number(most: int) -> Any:
+def _number(most: int, least: int = 1) -> Any:
     def number(text: str) -> int:
         value = int(text)
-        if not 1 <= value <= most:
-            raise argparse.ArgumentTypeError(f"{value} is not between 1 and {most}")
+        if not least <= value <= most:
+            raise argparse.ArgumentTypeError(f"{value} is not between {least} and {most}")
         return value
 
     return number
@@ -83,12 +86,12 @@ def run(options: argparse.Namespace, reporter: Reporter) -> int:
     from ..training.rendered.body import read_body
     from ..training.rendered.detector_statistics import detector_statistics, found_frames, statistics_table
     from ..training.rendered.shot_plan import plan_shot
-    from ..training.shots.shot import SHOT_ENDING, read_shot, write_shot
-    from .triangulate import _models
+    from ..training.shots.shot import SHOT_ENDING, read_shot, read_shots, write_shot
+    from .triangulate import bundles_by_kind
 
     places.check_input(options.motion, "the motion")
     motion, base = read_motion(options.motion), read_body(options.body)
-    models = _models(options.detector_model or ["full"], reporter)
+    models = bundles_by_kind(options.detector_model or ["full"], reporter)
     paths, found = [], []
     for number in range(options.clips):
         plan = plan_shot(motion, base, options.seed, number, options.clips, options.frames, options.fps)
@@ -96,7 +99,11 @@ def run(options: argparse.Namespace, reporter: Reporter) -> int:
         paths.append(path)
         shot = read_shot(path) if path.exists() else None
         if shot is None or len(shot.time_s) != len(plan) or not set(models) <= set(shot.keypoints):
-            shot = _make(plan, models, f"Clip {number + 1} of {options.clips}", options, reporter)
+            looking = models
+            if shot is not None and not set(shot.keypoints) <= set(models):
+                # What was seen with other models is seen again: a shot never loses keypoints.
+                looking = {**bundles_by_kind(sorted(shot.keypoints), reporter), **models}
+            shot = _make(plan, looking, f"Clip {number + 1} of {options.clips}", options, reporter)
             if shot is None:
                 reporter.note(f"  {plan.name}: nobody was found ({plan.about})")
                 found.append({"shot": plan.name, "seen": dict.fromkeys(models, 0.0)})
@@ -113,7 +120,7 @@ def run(options: argparse.Namespace, reporter: Reporter) -> int:
     if options.statistics:
         from ..core.output_files import written_whole
 
-        statistics = detector_statistics([read_shot(path) for path in made])
+        statistics = detector_statistics(list(read_shots(options.output)))
         with written_whole(options.output / STATISTICS_FILE) as beside:
             beside.write_text(json.dumps(statistics, indent=1) + "\n", encoding="utf-8")
         text += "\n" + statistics_table(statistics)

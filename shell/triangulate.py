@@ -58,7 +58,7 @@ def run(options: argparse.Namespace, reporter: Reporter) -> int:
     footage = [open_footage(video) for video in options.videos]
     outputs = [options.output / f"{clip.path.stem}{SHOT_ENDING}" for clip in footage]
     places.check_outputs(outputs, [SHOT_ENDING], [*options.videos, options.calibration])
-    models = _models(options.detector_model or ["full"], reporter)
+    models = bundles_by_kind(options.detector_model or ["full"], reporter)
 
     views = [_view(clip.path, models, reporter) for clip in footage]
     with reporter.stage("triangulate", "Triangulating") as progress:
@@ -92,7 +92,7 @@ def _matching(cameras: Sequence[StandingCamera], videos: Sequence[Path]) -> list
     )
 
 
-def _models(wanted: Sequence[str], reporter: Reporter) -> dict[str, Path]:
+def bundles_by_kind(wanted: Sequence[str], reporter: Reporter) -> dict[str, Path]:
     """The bundles by what they are called in a shot."""
     from ..core.pose_model import BUNDLE_NAMES, pose_model
 

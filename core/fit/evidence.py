@@ -62,6 +62,8 @@ _USUAL_DEG = {
 _FOREARM_TWIST_DEG = 60.0
 _HINGE_LIMITS_DEG = (0.0, 155.0)
 _HINGE_SOFTNESS_DEG = 2.0
+# So far from the floor, a foot is drawn to it with a quarter of the weight.
+_OTHER_FLOOR_M = 0.06
 
 
 @dataclass(frozen=True, eq=False)
@@ -257,7 +259,9 @@ def _add_floor(add: Add, body: PosedBody, seen: Evidence, settings: FitSettings,
     up, floor_m = seen.floor
     over = body.landmarks_m[:, FEET] @ up - floor_m - STANDING_HEIGHT_M
     standing = np.where(seen.contact > 0.5, seen.contact, 0.0) ** 2
-    weight = np.maximum(_robust(standing, over / (2 * settings.floor_m)), over < 0) / settings.floor_m**2
+    # Rooms have kerbs, steps and stages: what is far from the floor stands on something else, and is let go.
+    near = 1 / (1 + (over / _OTHER_FLOOR_M) ** 2) ** 2
+    weight = near * np.maximum(_robust(standing, over / (2 * settings.floor_m)), over < 0) / settings.floor_m**2
     by_change = np.einsum("i,fkid->fkd", up.astype(np.float32), body.by_change[:, FEET])
     grown = _growth(body, FEET, with_bones)
     by_growth = None if grown is None else np.einsum("i,fkid->fkd", up.astype(np.float32), grown)

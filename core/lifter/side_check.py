@@ -109,6 +109,7 @@ def _exchanged(track: KeypointTrack, rows: np.ndarray, order: np.ndarray) -> Key
     xy_px[rows], confidence[rows] = xy_px[rows][:, order], confidence[rows][:, order]
     codes = changes[rows][:, order]
     paired = order != np.arange(len(order))
-    undone = np.where(codes == Change.BODY_EXCHANGED, Change.UNTOUCHED, codes)
+    # Exchanged twice is as detected, so the codes still tell how to undo it all.
+    undone = np.where((codes == Change.BODY_EXCHANGED) | (codes == Change.LIMB_EXCHANGED), Change.UNTOUCHED, codes)
     changes[rows] = np.where((codes == Change.UNTOUCHED) & paired, Change.BODY_EXCHANGED, undone)
     return replace(track, xy_px=xy_px, confidence=confidence, changes=changes)

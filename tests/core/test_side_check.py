@@ -68,6 +68,18 @@ def test_what_was_exchanged_before_is_told_as_untouched_when_exchanged_back(lift
     assert not right.changes.any()
 
 
+def test_limbs_exchanged_before_are_told_so_that_all_can_be_undone(lifter):
+    """The repair exchanged the wrists, the check the whole body: the wrists are as the detector had them."""
+    detected = exchanged(seen(0.3), slice(0, 100))
+    wrists = [LIFTER_21_NAMES.index(f"{side}_wrist") for side in "lr"]
+    xy_px, changes = detected.xy_px.copy(), np.zeros((100, len(ORDER)), np.uint8)
+    xy_px[:, wrists], changes[:, wrists] = xy_px[:, wrists[::-1]], Change.LIMB_EXCHANGED
+    right = check_sides(replace(detected, xy_px=xy_px, changes=changes), CAMERA, lifter)
+    changed = (right.changes == Change.BODY_EXCHANGED) | (right.changes == Change.LIMB_EXCHANGED)
+    undone = np.where(changed[..., None], right.xy_px[:, ORDER], right.xy_px)
+    np.testing.assert_allclose(undone, detected.xy_px)
+
+
 def test_gaps_and_single_frames_are_no_trouble(lifter):
     track = seen(0.3, 40)
     xy_px, confidence = track.xy_px.copy(), track.confidence.copy()

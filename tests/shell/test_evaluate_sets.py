@@ -93,6 +93,8 @@ def test_motion_held_back_is_seen_in_frames_and_in_clips(tmp_path: Path) -> None
         (("--set", "filmed", "--shots", "a", "--page", "b.md"), "--report"),
         (("x.toml", "--shots", "a"), "--set"),
         (("x.toml", "--page", "a.md"), "--set"),
+        (("x.toml", "--no-fit"), "--set"),
+        (("--set", "mocap-test", "--clips", "-3"), "--clips"),
         (("--set", "mocap-test", "--shots", "a"), "--shots"),
         (("--set", "rendered", "--shots", "a", "--by-subject"), "--by-subject"),
     ],

@@ -24,7 +24,7 @@ from keylift.training.adaptation.clip_loss import (
     reprojection_mm,
     torch_detector_sites,
 )
-from keylift.training.adaptation.clip_windows import held_out_at, observed_rays, windows_of_clip
+from keylift.training.adaptation.clip_windows import best_seen_part, held_out_at, observed_rays, windows_of_clip
 from keylift.training.adaptation.settings import AdaptSettings
 from keylift.training.motion.anchor import read_anchor
 from keylift.training.motion.motion_set import read_motion
@@ -123,11 +123,33 @@ def test_windows_end_where_a_frame_of_the_lifter_does(clip):
 def test_frames_are_held_out_in_blocks_with_a_margin(seconds):
     settings = AdaptSettings()
     time_s = np.arange(int(30 * seconds)) / 30
-    held_out, learnt = held_out_at(time_s, settings.block_s, settings.held_out_part, settings.margin_s)
+    rule = (settings.block_s, settings.held_out_part, settings.margin_s)
+    span_s = (time_s[0], time_s[-1])
+    held_out, learnt = held_out_at(time_s, span_s, *rule)
     assert held_out.mean() == pytest.approx(settings.held_out_part, abs=0.06)
     assert learnt.mean() > 0.4 and not (held_out & learnt).any()
     apart = np.abs(time_s[held_out][:, None] - time_s[learnt]).min()
     assert apart >= settings.margin_s - 1 / 30
+
+
+def test_moments_of_another_rate_are_held_out_in_the_same_blocks():
+    """939 frames at 25 a second end where a block more would fit, moments at 30 a second do not."""
+    settings = AdaptSettings()
+    rule = (settings.block_s, settings.held_out_part, settings.margin_s)
+    time_s = np.arange(939) / 25
+    moments_s = np.arange(int(time_s[-1] * 30 + 1e-6) + 1) / 30
+    held_out, _ = held_out_at(time_s, (time_s[0], time_s[-1]), *rule)
+    _, learnt = held_out_at(moments_s, (time_s[0], time_s[-1]), *rule)
+    assert np.abs(time_s[held_out][:, None] - moments_s[learnt]).min() >= settings.margin_s - 1 / 25
+
+
+def test_of_a_long_clip_the_part_in_which_most_is_seen_is_learnt_from():
+    time_s = np.arange(6000) / 30
+    confidence = np.full((6000, 21), 0.1)
+    confidence[2000:3000] = 0.9
+    rows = best_seen_part(confidence, time_s, 90.0)
+    assert rows.start <= 2000 and rows.stop >= 3000 and time_s[rows][-1] - time_s[rows][0] <= 90.0
+    assert best_seen_part(confidence, time_s, 1000.0) == slice(0, 6000)
 
 
 def test_the_guards_motion_is_not_learnt_from(motion):

@@ -90,7 +90,7 @@ def test_what_is_no_body_is_refused(tmp_path):
     with pytest.raises(FileFormatError, match="base.obj"):
         read_body(tmp_path)
     (tmp_path / "x.npz").write_bytes(b"no body")
-    with pytest.raises(FileFormatError, match="can't be read"):
+    with pytest.raises(FileFormatError, match="not a body file"):
         read_body(tmp_path / "x.npz")
     base = base_body()
     with pytest.raises(FileFormatError, match="names? vertices"):
@@ -282,7 +282,7 @@ def test_a_perfect_detector_has_no_error(shots):
     sits = found["sits_mm"]
     assert abs(sits["shoulder"]["up"] - 30) < 3 and abs(sits["shoulder"]["outward"] + 8) < 3
     assert abs(sits["hip"]["forward"] - 35) < 3 and abs(sits["hip"]["up"]) < 3
-    assert abs(sits["heel"]["forward"] - 22) < 4 and abs(sits["nose"]["up"] - 15) < 3
+    assert abs(sits["heel"]["forward"] - 25) < 4 and abs(sits["nose"]["up"] - 41) < 3
     assert "shoulder" in statistics_table({"full": found})
 
 

@@ -35,7 +35,7 @@ from .clip_loss import (
     reprojection_mm,
     torch_detector_sites,
 )
-from .clip_windows import ClipWindows, held_out_at, observed_rays, windows_of_clip
+from .clip_windows import ClipWindows, best_seen_part, held_out_at, observed_rays, windows_of_clip
 from .settings import AdaptSettings
 
 BUDGET_S = 45.0
@@ -44,7 +44,6 @@ _GUARD_EVERY = 5
 _GUARD_SEED = 99
 _LOOK_EVERY = 60
 _EXTRAS = len(CONTACT_POINTS) + len(LANDMARKS_41) + 3
-_BATCH_NORM = ("running_mean", "running_var", "num_batches_tracked")
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,6 +145,8 @@ def adapt_to_clip(
     are. The copy is kept when it covers frames better that it did not learn from, and has not become worse on synthetic
     views that it did not learn from.
 
+    Of long clips, the part in which most is seen speaks for all.
+
     camera:   the lens; guessed from the picture's shape when None
     budget_s: seconds after which no further step is taken. The result depends on the steps taken, which ``Figures``
               tells, and on the seed; not on the clock otherwise.
@@ -156,10 +157,12 @@ def adapt_to_clip(
     started = time.monotonic()
     settings = settings or AdaptSettings()
     rays, confidence = observed_rays(track, camera or Camera.guessed(track.size_px))
-    if refusal := _refusal(lifter, rays, track.time_s, settings):
+    rows = best_seen_part(confidence, track.time_s, settings.longest_s)
+    rays, confidence, time_s = rays[rows], confidence[rows], track.time_s[rows]
+    if refusal := _refusal(lifter, rays, time_s, settings):
         return Adaptation(lifter, False, refusal)
     to_learn, for_guard = parts_of(motion if motion is not None else read_anchor())
-    clip = _Clip(lifter, rays, confidence, track.time_s, settings)
+    clip = _Clip(lifter, rays, confidence, time_s, settings)
     guard = _guard(for_guard, views_for(lifter), settings)
 
     copy = replace(lifter, network=deepcopy(lifter.network).eval())
@@ -231,8 +234,9 @@ class _Clip:
         self.rays, self.confidence, self.time_s = rays, confidence, time_s
         self.windows: ClipWindows = windows_of_clip(lifter, rays, confidence, time_s)
         rule = (settings.block_s, settings.held_out_part, settings.margin_s)
-        self.held_out, self._learnt = held_out_at(time_s, *rule)
-        _, learnt = held_out_at(self.windows.time_s, *rule)
+        span_s = (float(time_s[0]), float(time_s[-1]))
+        self.held_out, self._learnt = held_out_at(time_s, span_s, *rule)
+        _, learnt = held_out_at(self.windows.time_s, span_s, *rule)
         run = np.lib.stride_tricks.sliding_window_view(learnt, min(settings.run_frames, len(learnt)))
         self.run_starts = np.flatnonzero(run.all(axis=1))
         if not len(self.run_starts):

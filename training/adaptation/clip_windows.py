@@ -58,14 +58,25 @@ def windows_of_clip(lifter: RayLifter, rays: np.ndarray, confidence: np.ndarray,
     )
 
 
-def held_out_at(time_s: np.ndarray, block_s: float, part: float, margin_s: float) -> tuple[np.ndarray, np.ndarray]:
-    """Blocks in time that nothing is learnt from.
+def best_seen_part(confidence: np.ndarray, time_s: np.ndarray, longest_s: float) -> slice:
+    """Neighbouring frames of at most ``longest_s`` in which most of the keypoints, confidence (F, K), is seen."""
+    ends = np.searchsorted(time_s, time_s + longest_s, side="right")
+    seen = np.append(0.0, np.cumsum(confidence.sum(axis=1)))
+    first = int(np.argmax(seen[ends] - seen[:-1]))
+    return slice(first, int(ends[first]))
 
+
+def held_out_at(
+    time_s: np.ndarray, span_s: tuple[float, float], block_s: float, part: float, margin_s: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Blocks in time that nothing is learnt from, the same for all moments of a clip.
+
+    time_s: (N,) moments; span_s: the clip's first and last
     returns: (N,) True in a block, and (N,) True where frames may be learnt from: in no block and ``margin_s`` from each
     """
-    length = float(time_s[-1] - time_s[0])
+    length = span_s[1] - span_s[0]
     blocks = max(1, round(length * part / block_s))
     block_s = min(block_s, length * part)
-    centres = time_s[0] + (np.arange(blocks) + 0.5) * length / blocks
+    centres = span_s[0] + (np.arange(blocks) + 0.5) * length / blocks
     away = np.abs(time_s[:, None] - centres).min(axis=1)
     return away <= block_s / 2, away > block_s / 2 + margin_s

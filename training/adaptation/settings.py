@@ -19,6 +19,7 @@ class AdaptSettings:
     constancy_weight:  of each bone against its mean over the clip, and of left against right
     acceleration_weight: of second differences between neighbouring frames
     shortest_s:        clips shorter than this are not adapted to
+    longest_s:         of longer clips only so much is learnt from and looked at
     fewest_seen:       nor are those of which a smaller part of the keypoints is seen
     block_s, held_out_part: frames are held out in blocks of so many seconds, this part of all
     margin_s:          frames as near to a block as this are not learnt from either
@@ -37,6 +38,7 @@ class AdaptSettings:
     constancy_weight: float = 0.5
     acceleration_weight: float = 0.2
     shortest_s: float = 1.5
+    longest_s: float = 90.0
     fewest_seen: float = 0.4
     block_s: float = 0.6
     held_out_part: float = 0.2
@@ -59,6 +61,7 @@ class AdaptSettings:
             constancy_weight=NOT_NEGATIVE,
             acceleration_weight=NOT_NEGATIVE,
             shortest_s=POSITIVE,
+            longest_s=POSITIVE,
             fewest_seen=NOT_NEGATIVE,
             block_s=POSITIVE,
             held_out_part=POSITIVE,

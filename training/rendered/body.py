@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ...core.array_files import write_arrays
+from ...core.array_files import read_arrays, write_arrays
 from ...core.errors import FileFormatError
 from ...core.rotations import between, from_matrix, multiply, rotate
 from ...core.segments import SEGMENT_NAMES, SEGMENTS, T_POSE_M
@@ -413,17 +413,16 @@ def write_body(path: Path, base: BaseBody, targets: tuple[str, ...]) -> None:
 def _from_file(path: Path) -> BaseBody:
     if path.stat().st_size > MAX_BODY_FILE_BYTES:
         raise ValueError("it is far too large")
-    with np.load(path, allow_pickle=False) as data:
-        weight = data["bone_weight"].astype(float)
-        return BaseBody(
-            points_m=_QUANTUM_M * data["points_q"],
-            targets_m={
-                str(name): _QUANTUM_M * delta
-                for name, delta in zip(data["target_names"], data["targets_q"], strict=True)
-            },
-            faces=data["faces"].astype(np.int64),
-            layer=data["layer"].astype(np.int64),
-            bone_names=tuple(str(name) for name in data["bone_names"]),
-            bone_index=data["bone_index"].astype(np.int64),
-            bone_weight=weight / weight.sum(axis=1, keepdims=True),
-        )
+    data = read_arrays(path, "body")
+    weight = data["bone_weight"].astype(float)
+    return BaseBody(
+        points_m=_QUANTUM_M * data["points_q"],
+        targets_m={
+            str(name): _QUANTUM_M * delta for name, delta in zip(data["target_names"], data["targets_q"], strict=True)
+        },
+        faces=data["faces"].astype(np.int64),
+        layer=data["layer"].astype(np.int64),
+        bone_names=tuple(str(name) for name in data["bone_names"]),
+        bone_index=data["bone_index"].astype(np.int64),
+        bone_weight=weight / weight.sum(axis=1, keepdims=True),
+    )

@@ -187,6 +187,18 @@ def put_into_page(page: Path, kind: str, text: str, picture_folder: Path) -> Non
 
     Raises FileFormatError when the page has no such marks, OutputError when it can't be written.
     """
+    content, marks, where = check_page(page, kind, picture_folder)
+    text = re.sub(r"(!\[[^\]]*\]\()", rf"\g<1>{where}/", text)
+    content = marks.sub(lambda found: found[1] + "\n" + text + "\n" + found[2], content)
+    with written_whole(page, REPORT_ADVICE) as beside:
+        beside.write_text(content, encoding="utf-8")
+
+
+def check_page(page: Path, kind: str, picture_folder: Path) -> tuple[str, re.Pattern[str], str]:
+    """What the page says, the marks of ``kind`` in it, and the way from it to the pictures.
+
+    Raises FileFormatError when the page has no such marks, OutputError when its readers would not see the pictures.
+    """
     try:
         content = page.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as problem:
@@ -200,10 +212,7 @@ def put_into_page(page: Path, kind: str, text: str, picture_folder: Path) -> Non
         raise OutputError(
             f"The pictures must lie below the folder of '{page}', or the page's readers don't see them. {REPORT_ADVICE}"
         ) from None
-    text = re.sub(r"(!\[[^\]]*\]\()", rf"\g<1>{where}/", text)
-    content = marks.sub(lambda found: found[1] + "\n" + text + "\n" + found[2], content)
-    with written_whole(page, REPORT_ADVICE) as beside:
-        beside.write_text(content, encoding="utf-8")
+    return content, marks, where
 
 
 # ---- Plots ----------------------------------------------------------------------------------------------------------

@@ -67,6 +67,8 @@ _NARROWEST_ANGLE_RAD = np.radians(15)
 _LONGEST_BRIDGE_S = 0.1
 # People move slower than this many times a second; what is faster is noise of the keypoints.
 _CUT_OFF_HZ = 6.0
+# Weights of four neighbouring moments in a third difference.
+_THIRD = (-1.0, 3.0, -3.0, 1.0)
 _FRAMES_TO_REFINE = 60
 
 
@@ -353,9 +355,10 @@ def smoothed_points(points_m: np.ndarray, time_s: np.ndarray) -> np.ndarray:
         return np.where(np.isfinite(points_m), points_m, np.nan)
     period_s = float(np.median(np.diff(time_s)))
     penalty = 1 / (2 * np.sin(np.pi * min(_CUT_OFF_HZ * period_s, 0.5))) ** 6
-    difference = np.diff(np.eye(frames), n=3, axis=0)
-    squared = penalty * difference.T @ difference
-    bands = np.stack([np.pad(np.diag(squared, offset), (0, offset)) for offset in range(4)])
+    bands = np.zeros((4, frames))
+    for row in range(4):
+        for column in range(row + 1):
+            bands[row - column, column : column + frames - 3] += penalty * _THIRD[row] * _THIRD[column]
     for point in range(points_m.shape[1]):
         known = np.isfinite(points_m[:, point]).all(axis=-1)
         if known.sum() < 4:
@@ -364,7 +367,8 @@ def smoothed_points(points_m: np.ndarray, time_s: np.ndarray) -> np.ndarray:
         system[0] += known
         filled = solveh_banded(system, np.where(known[:, None], points_m[:, point], 0.0), lower=True)
         rows = np.flatnonzero(known)
-        nearest = np.abs(time_s[:, None] - time_s[rows]).min(axis=1)
+        after = np.clip(np.searchsorted(time_s[rows], time_s), 1, len(rows) - 1)
+        nearest = np.minimum(np.abs(time_s - time_s[rows[after - 1]]), np.abs(time_s[rows[after]] - time_s))
         inside = (np.arange(frames) >= rows[0]) & (np.arange(frames) <= rows[-1])
         result[inside & (nearest <= _LONGEST_BRIDGE_S / 2), point] = filled[inside & (nearest <= _LONGEST_BRIDGE_S / 2)]
     return result
