@@ -109,7 +109,7 @@ class PoseTrack:
                        joints that no segment starts at have the identity.
     confidence:        (F, J) in [0, 1]
     contact:           (F, 4) probability in [0, 1] that left heel, left toe, right heel, right toe stand on something
-    world_from_camera: (4, 4) rigid, metres; world is z up with the floor at z = 0
+    world_from_camera: (4, 4) rigid, metres; world is z up with the floor at z = 0, or that of a moving camera's solve
     """
 
     positions_m: np.ndarray

@@ -11,8 +11,10 @@ import sys
 import wave
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from keylift.core.camera import Camera
@@ -68,6 +70,11 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pose, keypoints = filmed(walk(12), Camera.guessed((640, 480)), camera_from_world())
     write_pose(folder / "good.pose.npz", pose)
     write_keypoints(folder / "good.keypoints.npz", keypoints)
+    unseen = replace(
+        keypoints, xy_px=np.full_like(keypoints.xy_px, np.nan), confidence=np.zeros_like(keypoints.confidence)
+    )
+    write_keypoints(folder / "nobody.keypoints.npz", unseen)
+    np.savez(folder / "motion.npz", world_from_camera=np.eye(4)[None], time_s=np.zeros(1))
     (folder / "text.npz").write_text("not an archive")
     (folder / "truncated.pose.npz").write_bytes((folder / "good.pose.npz").read_bytes()[:5000])
     (folder / "text.safetensors").write_text("not weights")
@@ -153,6 +160,16 @@ FILES = {
     "weights of no known name": ([*LIFT, "--weights", "magic"], ["magic", "default"]),
     "weights that are text": ([*LIFT, "--weights", "{in}/text.safetensors"], ["text.safetensors"]),
     "a camera with a key that nobody knows": ([*LIFT, "--camera", "{in}/unknown-key.toml"], ["zoom"]),
+    "keypoints of nobody, and a lens to be told from them": (
+        ["lift", "{in}/nobody.keypoints.npz", "-o", "a.npz", "--estimate-lens"],
+        ["hold nobody"],
+    ),
+    "a camera's roll alone": ([*LIFT, "--camera-roll", "5"], ["--camera-pitch"]),
+    "a solved camera, and its lens to be told": (
+        [*LIFT, "--camera-motion", "{in}/motion.npz", "--estimate-lens"],
+        ["--camera"],
+    ),
+    "a solved camera without the fit": ([*LIFT, "--camera-motion", "{in}/motion.npz", "--no-fit"], ["--no-fit"]),
     "a camera of another shape": ([*LIFT, "--camera", "{in}/other-shape.toml"], ["480x640"]),
     "a model that is text": ([*DETECT, "--detector-model", "{in}/text.task"], ["text.task"]),
     "a model that is missing": ([*DETECT, "--detector-model", "no.task"], ["no.task"]),

@@ -412,9 +412,10 @@ def _draw_picture(axes: Axes, failure: Failure, footage_folders: Sequence[Path])
 def _frame_of(shot: Shot, model: str, row: int, folders: Sequence[Path]) -> np.ndarray | None:
     """The picture of a row, where the clip lies in one of ``folders``."""
     track = shot.keypoints[model]
-    name = Path(track.source.name).name
-    for folder in folders:
-        if name and (folder / name).exists():
-            index = int(track.frame_index[row])
-            return next(iter(open_footage(folder / name).frames(index, index))).rgb
+    # A rendered shot's pictures lie in a folder that is called as the shot is.
+    for name in filter(None, (Path(track.source.name).name, Path(shot.name).name)):
+        for folder in folders:
+            if (folder / name).exists():
+                index = int(track.frame_index[row])
+                return next(iter(open_footage(folder / name, shot.fps).frames(index, index))).rgb
     return None
