@@ -33,7 +33,7 @@ MOMENTS = [
     ("Looking for people", 0.0),
     ("Looking for people", 1.0),
     ("Lifting", 0.0),
-    ("Lifting", 1.0),
+    ("Lifting", 0.4),
     ("Baking", 0.0),
     ("Baking", 0.3),
     ("Filming", 0.0),
