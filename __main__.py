@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _leave_at_once(code: int) -> None:
     """End a process that shared a run with others, all of whose files are closed.
 
-    torch 2.13 holds gloo's threads until the process ends, even when the group is destroyed, and now and then they abort
+    torch 2.13 holds gloo's threads until the process ends, even when the group is destroyed, and at times they abort
     an interpreter that tidies up under them; torchrun would take that for a process that died.
     """
     with suppress(OSError, ValueError):
