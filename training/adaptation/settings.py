@@ -19,8 +19,8 @@ class AdaptSettings:
     constancy_weight:  of each bone against its mean over the clip, and of left against right
     acceleration_weight: of second differences between neighbouring frames
     shortest_s:        clips shorter than this are not adapted to
-    longest_s:         of longer clips only so much is learnt from and looked at
     fewest_seen:       nor are those of which a smaller part of the keypoints is seen
+    longest_s:         of longer clips only so much is learnt from and looked at
     block_s, held_out_part: frames are held out in blocks of so many seconds, this part of all
     margin_s:          frames as near to a block as this are not learnt from either
     least_gain:        held-out reprojection must fall by this part at least
