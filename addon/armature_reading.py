@@ -30,6 +30,8 @@ def read_rest_pose(armature_object: bpy.types.Object) -> RestPose:
         use_connect=connected,
         basis=_basis(pose_bones, connected),
         world_from_armature=np.array(armature_object.matrix_world, dtype=float),
+        rotation_locks=np.array([tuple(bone.lock_rotation) for bone in pose_bones], dtype=bool).reshape(-1, 3),
+        use_deform=np.array([bone.use_deform for bone in bones], dtype=bool),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,42 @@ PRESET_FOLDER = Path(__file__).parent / "presets"
 _KEYS = {"format", "name", "about", "bones"}
 
 
+@dataclass(frozen=True)
+class Switch:
+    """A custom property of a control bone that says whether a limb follows its FK or its IK controls."""
+
+    bone: str
+    property: str
+    fk: float
+    ik: float
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A custom property of a control bone that must have this value for the keys to mean what they should."""
+
+    bone: str
+    property: str
+    value: float
+
+
+@dataclass(frozen=True)
+class IkControl:
+    """The control that places a hand or foot, and the pole that its elbow or knee points to; no pole: None."""
+
+    bone: str
+    pole: str | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Controls:
+    """What a control rig has besides its FK controls. ``ik``: keys are l_hand, r_hand, l_foot, r_foot."""
+
+    switches: tuple[Switch, ...] = ()
+    settings: tuple[Setting, ...] = ()
+    ik: dict[str, IkControl] = field(default_factory=dict)
+
+
 @dataclass(frozen=True, eq=False)
 class BoneMap:
     """Segment of the body -> the bones that turn with it, the one nearest the pelvis first.
@@ -25,6 +61,9 @@ class BoneMap:
     name:      what ``--map`` calls it: the preset's name, or the file's
     title:     what a person calls the rig
     bones:     keys are names of ``core.segments.SEGMENT_NAMES``; a segment without bones is left out
+    twist:     segment -> bones beside its chain that take up a part of its twist, such as ``lowerarm_twist_01_l``
+    root:      bone on the floor that carries everything, when the rig has one
+    controls:  switches and IK controls of a control rig; None for a rig whose bones are keyed themselves
     is_preset: a preset's names may be written differently in the rig, and bones that it lacks are passed over
     format:    version of the file format
     """
@@ -34,6 +73,9 @@ class BoneMap:
     bones: dict[str, tuple[str, ...]]
     is_preset: bool = False
     format: int = BONE_MAP_FORMAT
+    twist: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    root: str | None = None
+    controls: Controls | None = None
 
     def bound_to(self, rest: RestPose) -> BoneMap:
         """The same map with the bone names that ``rest`` has.

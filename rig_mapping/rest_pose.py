@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -29,6 +29,8 @@ class RestPose:
     use_connect:         (B,) True where a bone sits on its parent's tip and can't be moved
     basis:               (B, 4, 4) rigid: how each bone is posed now; bones that get no keys stay so
     world_from_armature: (4, 4) the object's transform, its scale included
+    rotation_locks:      (B, 3) rotation channels x, y, z that the rig's author locked; left out: none
+    use_deform:          (B,) True where a bone deforms the mesh; left out: all do
     """
 
     name: str
@@ -43,11 +45,17 @@ class RestPose:
     use_connect: np.ndarray
     basis: np.ndarray
     world_from_armature: np.ndarray
+    rotation_locks: np.ndarray = field(default_factory=lambda: np.zeros((0, 3), dtype=bool))
+    use_deform: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=bool))
 
     def __post_init__(self) -> None:
         bones = len(self.names)
         if not bones:
             raise RigError(f"The armature '{self.name}' has no bones. Choose another with --rig FILE:Object.")
+        if not self.rotation_locks.size:
+            object.__setattr__(self, "rotation_locks", np.zeros((bones, 3), dtype=bool))
+        if not self.use_deform.size:
+            object.__setattr__(self, "use_deform", np.ones(bones, dtype=bool))
         for array, shape in (
             (self.armature_from_bone, (bones, 4, 4)),
             (self.basis, (bones, 4, 4)),
@@ -57,6 +65,8 @@ class RestPose:
             (self.locks, (bones, 3)),
             (self.use_connect, (bones,)),
             (self.world_from_armature, (4, 4)),
+            (self.rotation_locks, (bones, 3)),
+            (self.use_deform, (bones,)),
         ):
             if array.shape != shape:
                 raise ValueError(f"An array of RestPose has shape {array.shape} instead of {shape}.")
