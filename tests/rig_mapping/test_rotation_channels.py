@@ -7,11 +7,17 @@ import pytest
 
 pytest.importorskip("bpy")
 
-import bpy  # noqa: F401  (with it comes mathutils)
+import bpy
 import mathutils
 
 from keylift.core.rotations import angle_between_rad, from_rotation_vector, multiply, normalised
-from keylift.rig_mapping.rotation_channels import EULER_ORDERS, axis_angles, euler_angles, rotation_channels
+from keylift.rig_mapping.rotation_channels import (
+    EULER_ORDERS,
+    axis_angles,
+    euler_angles,
+    from_channels,
+    rotation_channels,
+)
 
 
 def tumble(frames: int = 400, seed: int = 0) -> np.ndarray:
@@ -97,3 +103,55 @@ def test_quaternion_signs_do_not_jump() -> None:
     path, values = rotation_channels("QUATERNION", turns)
     assert path == "rotation_quaternion"
     assert (np.sum(values[1:] * values[:-1], axis=1) > 0).all()
+
+
+def test_of_two_sets_of_angles_the_one_nearer_to_the_frame_before() -> None:
+    angles = euler_angles(tumble(), "ZXY")
+    other = angles * np.array([-1.0, 1.0, 1.0]) + np.pi
+    stayed = np.abs(np.diff(angles, axis=0)).sum(axis=1)
+    changed = other[1:] - angles[:-1]
+    changed = np.abs(changed - 2 * np.pi * np.round(changed / (2 * np.pi))).sum(axis=1)
+    assert (stayed <= changed + 1e-9).all()
+
+
+@pytest.mark.parametrize("mode", ["QUATERNION", "AXIS_ANGLE", *EULER_ORDERS])
+def test_many_bones_at_once_are_as_one_at_a_time(mode: str) -> None:
+    turns = np.stack([tumble(60, seed) for seed in range(4)], axis=1)
+    turns[20:30, 1] = [1.0, 0.0, 0.0, 0.0]
+    # Gimbal lock in the middle of the second bone's and at the start of the third's.
+    turns[30:40, 1] = turns[:10, 2] = from_rotation_vector(np.eye(3)["XYZ".find(mode[1]) % 3] * np.pi / 2)
+    _, together = rotation_channels(mode, turns)
+    assert together.shape[:2] == (60, 4)
+    for bone in range(4):
+        assert np.allclose(together[:, bone], rotation_channels(mode, turns[:, bone])[1], rtol=0, atol=1e-12)
+    assert angle_between_rad(from_channels(mode, together), turns).max() < 1e-5
+
+
+@pytest.mark.parametrize("mode", ["QUATERNION", "AXIS_ANGLE", *EULER_ORDERS])
+def test_channel_values_turn_a_bone_as_in_blender(mode: str) -> None:
+    bpy.ops.wm.read_factory_settings(use_empty=True)
+    data = bpy.data.armatures.new("one bone")
+    armature = bpy.data.objects.new("one bone", data)
+    bpy.context.scene.collection.objects.link(armature)
+    bpy.context.view_layer.objects.active = armature
+    bpy.ops.object.mode_set(mode="EDIT")
+    data.edit_bones.new("bone").tail = (0.0, 1.0, 0.0)
+    bpy.ops.object.mode_set(mode="OBJECT")
+    bone = armature.pose.bones["bone"]
+    bone.rotation_mode = mode
+    path, values = rotation_channels(mode, tumble(8))
+    # As between keys: neither quaternions nor axes are of unit length there; and with no length at all.
+    values = np.concatenate([values * np.linspace(0.5, 2, 8)[:, None], np.zeros_like(values[:1])])
+    seen = []
+    for row in values:
+        setattr(bone, path, row)
+        bpy.context.view_layer.update()
+        seen.append(bone.matrix.to_quaternion())
+    assert angle_between_rad(np.array(seen), from_channels(mode, values)).max() < 1e-5
+
+
+def test_unknown_rotation_modes_are_refused() -> None:
+    with pytest.raises(ValueError, match="ZYZ"):
+        rotation_channels("ZYZ", tumble(3))
+    with pytest.raises(ValueError, match="ZYZ"):
+        from_channels("ZYZ", np.zeros((3, 3)))
