@@ -10,7 +10,8 @@ import pytest
 
 from keylift.core.errors import FileFormatError, RigError
 from keylift.core.segments import SEGMENT_NAMES
-from keylift.rig_mapping.bone_map import load_bone_map, normalised_name, preset_names
+from keylift.rig_mapping.bone_map import load_bone_map, preset_names
+from keylift.rig_mapping.bone_names import normalised_name
 from keylift.rig_mapping.rest_pose import RestPose
 
 
@@ -99,7 +100,7 @@ def test_bones_that_the_rig_lacks_are_named(tmp_path: Path) -> None:
         ("{", "can't be read"),
         ("[1]", "must be a JSON object"),
         ({"bones": {"pelvis": "Hip"}}, "format None"),
-        ({"format": 2, "bones": {"pelvis": "Hip"}}, "format 2"),
+        ({"format": 3, "bones": {"pelvis": "Hip"}}, "format 3"),
         ({"format": True, "bones": {"pelvis": "Hip"}}, "format True"),
         ({"format": 1}, "needs 'bones'"),
         ({"format": 1, "bones": {}}, "needs 'bones'"),
