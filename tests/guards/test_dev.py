@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import re
 import subprocess
 import sys
 import zipfile
@@ -182,3 +183,100 @@ def test_a_clip_that_is_not_the_right_one_is_not_used(
     fetched.append(right)
     assert script.demo_clip("walk.mp4").read_bytes() == right
     assert [path.name for path in (tmp_path / "demo").iterdir()] == ["walk.mp4"]
+
+
+def test_the_matrix_reaches_from_the_oldest_to_the_newest_blender(script: ModuleType) -> None:
+    manifest = (ROOT / "blender_manifest.toml").read_text(encoding="utf-8")
+    assert f'blender_version_min = "{script.MATRIX["4.2"].bpy}"' in manifest
+    assert script.OLDEST_AND_NEWEST == ["4.2", "5.2"]
+    lock = (ROOT / "requirements.lock").read_text(encoding="utf-8")
+    for name in script.MATRIX:
+        packages = script.matrix_setup(name)["packages"].split()
+        assert all(pin in lock for pin in packages[2:]) and len(packages) == 2 + len(script.MATRIX_PACKAGES)
+        assert not {"torch", "mediapipe"} & {package.split("==")[0] for package in packages}
+    for path in (*script.MATRIX_TESTS, *script.MATRIX_LEAVES_OUT):
+        assert (ROOT / path).exists(), path
+
+
+@pytest.fixture
+def blenders(script: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Every Blender's environment is this one; what it tests is a file of our own."""
+    monkeypatch.setattr(script, "ensure_matrix_venv", lambda name: Path(sys.executable))
+    monkeypatch.setattr(script, "MATRIX_TESTS", (str(tmp_path / "test_rigs.py"),))
+    monkeypatch.setattr(script, "run_with_python_that_fits", lambda arguments: None)
+    return tmp_path / "test_rigs.py"
+
+
+@pytest.mark.parametrize(
+    "content, code, told",
+    [
+        ("def test_a(): pass\n", 0, r"4\.2\.0 +3\.11 +1 +0 +0 +\d+\n5\.2\.3 +3\.13 +1 +0 +0 +\d+\n"),
+        ("def test_a(): assert 0\ndef test_b(): pass\n", 1, r"4\.2\.0 +3\.11 +1 +1 +0 +\d+\n"),
+        ("import nowhere\n", 1, r"4\.2\.0 +3\.11 +0 +1 +0 "),
+        ("import os\ndef test_a(): os._exit(-11)\n", 1, r"4\.2\.0 +3\.11 +0 +1 .*without a report"),
+        ("", 1, r"4\.2\.0 +3\.11 +0 +1 .*FAILED: pytest ended with 5"),
+    ],
+    ids=["well", "a failure", "no import", "a crash", "no tests"],
+)
+def test_the_matrix_tells_how_each_blender_went(
+    content: str, code: int, told: str, blenders: Path, script: ModuleType, capfd: pytest.CaptureFixture[str]
+) -> None:
+    blenders.write_text(content)
+    assert script.main(["matrix", "--only", "4.2", "--only", "5.2"]) == code
+    assert re.search(told, capfd.readouterr().out)
+
+
+def test_a_missing_python_is_skipped_and_told_but_not_when_it_is_all(
+    blenders: Path, script: ModuleType, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    blenders.write_text("def test_a(): pass\n")
+    monkeypatch.setattr(script, "ensure_matrix_venv", lambda name: None if name == "5.2" else Path(sys.executable))
+    assert script.main(["matrix", "--only", "5.0", "--only", "5.2"]) == 0
+    out = capfd.readouterr().out
+    assert "SKIPPED: no Python 3.13" in out and "winget install Python.Python.3.13" in out
+    assert script.main(["matrix", "--only", "5.2"]) == 1
+
+
+def test_one_blender_that_cannot_be_set_up_does_not_stop_the_others(
+    blenders: Path, script: ModuleType, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def ensure(name: str) -> Path:
+        if name == "4.2":
+            raise script.SetupError("no network")
+        return Path(sys.executable)
+
+    blenders.write_text("def test_a(): pass\n")
+    monkeypatch.setattr(script, "ensure_matrix_venv", ensure)
+    assert script.main(["matrix", "--only", "4.2", "--only", "5.2"]) == 1
+    out = capfd.readouterr().out
+    assert "no network" in out and "could not be set up" in out and "5.2.3" in out
+
+
+def test_a_blender_is_installed_once_and_again_after_a_broken_installation(
+    script: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(script, "MATRIX_VENVS", tmp_path)
+    monkeypatch.setattr(script, "ENOUGH_DISK_A_BLENDER_BYTES", 0)
+    monkeypatch.setattr(script, "python_that_fits", lambda version: [sys.executable])
+    monkeypatch.setattr(script, "works", lambda command: True)
+    made: list[Path] = []
+    installed: list[list[str]] = []
+
+    def make(python: list[str], venv: Path) -> None:
+        made.append(venv)
+        venv.mkdir(parents=True, exist_ok=True)
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(script, "make_venv", make)
+    monkeypatch.setattr(script, "pip_install", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        script.ensure_matrix_venv("4.2")
+    monkeypatch.setattr(script, "pip_install", lambda python, packages, log: installed.append(packages))
+    assert script.ensure_matrix_venv("4.2") == script.venv_python(tmp_path / "4.2")
+    assert installed[0][0] == "bpy==4.2.0"
+    script.ensure_matrix_venv("4.2")
+    assert made == [tmp_path / "4.2"] * 2 and len(installed) == 2
+    monkeypatch.setattr(script, "python_that_fits", lambda version: None)
+    assert script.ensure_matrix_venv("5.2") is None
