@@ -62,8 +62,9 @@ def write_keyframes(
             pose_bone = armature_object.pose.bones[rest.names[bone]]
             channel, values = rotation_channels(rest.rotation_modes[bone], motion.rotations_wxyz[:, index])
             _write_channel(new_curve, pose_bone, channel, frames, values)
-        root = armature_object.pose.bones[rest.names[motion.root_bone]]
-        _write_channel(new_curve, root, "location", frames, motion.root_location)
+        for index, bone in enumerate(motion.moved):
+            pose_bone = armature_object.pose.bones[rest.names[bone]]
+            _write_channel(new_curve, pose_bone, "location", frames, motion.locations[:, index])
     except BaseException:
         # Stopped half way: a half-made action must not stay behind.
         bpy.data.actions.remove(action)

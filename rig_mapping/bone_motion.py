@@ -18,8 +18,8 @@ class BoneMotion:
     keyed:          (K,) bones that get rotation keys, as indices into ``RestPose.names``
     rotations_wxyz: (F, K, 4) their turn against rest, in their own axes, as ``pose_bone.rotation_quaternion``;
                     signs without jumps
-    root_bone:      the bone that gets location keys
-    root_location:  (F, 3) armature units, as ``pose_bone.location``
+    moved:          (M,) bones that get location keys, as indices; the first carries the body along its path
+    locations:      (F, M, 3) armature units, as ``pose_bone.location``
     world_scale:    the rig's leg length over the person's: the world of the pose is this much larger around the rig
     time_s:         (F,) seconds
     frame_index:    (F,) frame number in the footage
@@ -29,8 +29,8 @@ class BoneMotion:
 
     keyed: tuple[int, ...]
     rotations_wxyz: np.ndarray
-    root_bone: int
-    root_location: np.ndarray
+    moved: tuple[int, ...]
+    locations: np.ndarray
     world_scale: float
     time_s: np.ndarray
     frame_index: np.ndarray
@@ -38,14 +38,26 @@ class BoneMotion:
     bone_map: str
 
     def __post_init__(self) -> None:
-        frames, keyed = len(self.time_s), len(self.keyed)
-        if self.rotations_wxyz.shape != (frames, keyed, 4) or self.root_location.shape != (frames, 3):
-            raise ValueError("BoneMotion needs rotations (F, K, 4) and root locations (F, 3).")
-        if not (np.isfinite(self.rotations_wxyz).all() and np.isfinite(self.root_location).all()):
+        frames, keyed, moved = len(self.time_s), len(self.keyed), len(self.moved)
+        if self.rotations_wxyz.shape != (frames, keyed, 4) or self.locations.shape != (frames, moved, 3):
+            raise ValueError("BoneMotion needs rotations (F, K, 4) and locations (F, M, 3).")
+        if not moved:
+            raise ValueError("BoneMotion needs a bone that is moved along the path.")
+        if not (np.isfinite(self.rotations_wxyz).all() and np.isfinite(self.locations).all()):
             raise ValueError("BoneMotion must be finite.")
 
     def __len__(self) -> int:
         return len(self.time_s)
+
+    @property
+    def root_bone(self) -> int:
+        """The bone that carries the body along its path."""
+        return self.moved[0]
+
+    @property
+    def root_location(self) -> np.ndarray:
+        """(F, 3) of ``root_bone``, armature units, as ``pose_bone.location``."""
+        return self.locations[:, 0]
 
 
 def carried_rotation(rest: RestPose, bone: int, parent_rotation: np.ndarray | None) -> np.ndarray:
@@ -71,7 +83,7 @@ def fk(rest: RestPose, motion: BoneMotion, bones: Sequence[int] | None = None) -
         else:
             basis = np.broadcast_to(rest.basis[bone, :3, :3], (frames, 3, 3))
         turns[bone] = carried_rotation(rest, bone, turns.get(parent)) @ basis
-        location = motion.root_location if bone == motion.root_bone else rest.basis[bone, :3, 3]
+        location = motion.locations[:, motion.moved.index(bone)] if bone in motion.moved else rest.basis[bone, :3, 3]
         places[bone] = _moved(rest, bone, turns.get(parent), places.get(parent), location)
     posed = np.zeros((frames, len(wanted), 4, 4))
     posed[..., 3, 3] = 1.0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -19,6 +19,7 @@ NEEDED_SEGMENTS = (
 )
 _PARENT_SEGMENT = {segment.name: segment.parent for segment in SEGMENTS}
 _STARTS_AT = {joint: segment for segment, joint in enumerate(SEGMENT_JOINTS)}
+_TWISTING = ("upperarm", "forearm", "thigh", "shank")
 _LIMBS = ("upperarm", "forearm", "hand", "thigh", "shank")
 _UP = np.array([0.0, 1.0, 0.0])
 # A rig's author means an axis when a body direction lies this near to it.
@@ -40,6 +41,8 @@ class RigBody:
     rest_turns:         (S, 4) how each segment of the rest pose is turned from the T-pose, body axes
     leg_length:         hip to ankle, armature units
     floor:              height of the floor that the rest pose stands on, along the body's up, armature units
+    twist:              limb segment -> bones beside its chain that take up a part of its twist
+    root:               bone on the floor that carries everything, when the map names one
     """
 
     chains: dict[str, tuple[int, ...]]
@@ -49,6 +52,8 @@ class RigBody:
     rest_turns: np.ndarray
     leg_length: float
     floor: float
+    twist: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    root: int | None = None
 
     @property
     def hips(self) -> int:
@@ -119,8 +124,36 @@ def rig_body(rest: RestPose, bone_map: BoneMap) -> RigBody:
         offset = (T_POSE_M[joint] - T_POSE_M[parent]) * (leg_length / person_leg)
         landmarks[joint] = landmarks[parent] + rotate(turns[_segment_below(joint)], offset)
     return RigBody(
-        chains, armature_from_body, landmarks, carriers, turns, leg_length, 0.0 if stands_on_origin else lowest
+        chains=chains,
+        armature_from_body=armature_from_body,
+        landmarks=landmarks,
+        carriers=carriers,
+        rest_turns=turns,
+        leg_length=leg_length,
+        floor=0.0 if stands_on_origin else lowest,
+        twist=_twist_bones(rest, bound, chains),
+        root=_floor_bone(rest, bound, chains),
     )
+
+
+def _twist_bones(rest: RestPose, bound: BoneMap, chains: dict[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
+    """Twist bones of the limbs that have bones of their own; one that hangs elsewhere would be torn off."""
+    twist = {
+        segment: tuple(rest.names.index(bone) for bone in bones if bone in rest.names)
+        for segment, bones in bound.twist.items()
+        if segment in chains and segment[2:] in _TWISTING
+    }
+    return {
+        segment: tuple(bone for bone in bones if rest.descends(bone, chains[segment][0]))
+        for segment, bones in twist.items()
+    }
+
+
+def _floor_bone(rest: RestPose, bound: BoneMap, chains: dict[str, tuple[int, ...]]) -> int | None:
+    if bound.root is None or bound.root not in rest.names:
+        return None
+    root = rest.names.index(bound.root)
+    return root if rest.descends(chains["pelvis"][0], root) else None
 
 
 def rig_landmarks(rest: RestPose, bone_map: BoneMap) -> np.ndarray:

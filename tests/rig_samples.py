@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 
 from keylift.core.camera import Camera
-from keylift.core.rotations import from_matrix, from_rotation_vector, multiply, to_matrix
+from keylift.core.rotations import from_matrix, from_rotation_vector, inverse, multiply, to_matrix
 from keylift.core.segments import SEGMENT_NAMES, SEGMENTS, T_POSE_M, joint_rotations
 from keylift.core.skeletons import LANDMARKS_41
 from keylift.core.tracks import PoseTrack, Source
 from keylift.rig_mapping.bone_map import load_bone_map
 from keylift.rig_mapping.rest_pose import RestPose
+from keylift.rig_mapping.rig_body import rig_body
+from keylift.rig_mapping.turn_sharing import shared_turns
 
 RIG_FOLDER = Path(__file__).parent / "rigs"
 # Rig -> the preset that is its own.
@@ -160,6 +162,23 @@ def rig_rest_turns(rest: RestPose, preset: str) -> dict[str, np.ndarray]:
     return turns
 
 
+def shares(rest: RestPose, preset: str, turns: np.ndarray) -> dict[int, np.ndarray]:
+    """Mapped bone -> (F, 3, 3) what its turn has beyond its segment's, where several bones share it; T-pose axes.
+
+    A rig whose spine bends and whose limbs twist evenly is what a plausible pose of it looks like; that the sharing is
+    even is tested for itself.
+    """
+    body = rig_body(rest, load_bone_map(preset))
+    shared = shared_turns(rest, body, turns)
+    extra = {}
+    for segment, chain in body.chains.items():
+        index = SEGMENT_NAMES.index(segment)
+        for bone in chain:
+            against_t_pose = multiply(shared[bone], body.rest_turns[index])
+            extra[bone] = to_matrix(multiply(inverse(turns[:, index]), against_t_pose))
+    return extra
+
+
 def smallest_turn(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """(3, 3) by Rodrigues' formula; ``a`` and ``b`` not opposite."""
     a, b = a / np.linalg.norm(a), b / np.linalg.norm(b)
@@ -182,6 +201,7 @@ class Performance:
         chains = load_bone_map(preset).bound_to(rest).bones
         segment_of = {bone: segment for segment, chain in chains.items() for bone in chain}
         rest_turns = rig_rest_turns(rest, preset)
+        extra = shares(rest, preset, turns)
         world = rest.world_from_armature
         object_turn = rest.world_from_armature_rotation
         frames, bones = len(turns), len(rest)
@@ -202,7 +222,8 @@ class Performance:
                 if segment is None:
                     self.turned[frame, bone] = carried @ rest_turned[bone]
                     continue
-                now = WORLD_FROM_BODY @ to_matrix(turns[frame, SEGMENT_NAMES.index(segment)]) @ WORLD_FROM_BODY.T
+                turn = to_matrix(turns[frame, SEGMENT_NAMES.index(segment)]) @ extra[bone][frame]
+                now = WORLD_FROM_BODY @ turn @ WORLD_FROM_BODY.T
                 self.turned[frame, bone] = now @ rest_turns[segment].T @ rest_turned[bone]
             hips = rest.names.index(chains["pelvis"][0])
             below = [bone for bone in range(bones) if hips in rest.ancestors(bone)]

