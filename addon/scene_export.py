@@ -10,9 +10,11 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import addon_utils
 import bpy
+import numpy as np
 
 from ..core.errors import OutputError, TryAgainError
 from ..core.output_files import explain_write_failure, written_whole
@@ -114,12 +116,87 @@ def _write_gltf(path: Path, armature_object: bpy.types.Object) -> None:
     path.write_text(json.dumps(table), encoding="utf-8")
 
 
+def _write_usd(path: Path, armature_object: bpy.types.Object) -> None:
+    """A UsdSkel skeleton with its animation, and what it deforms."""
+    with _alone(armature_object), _shown_by_a_mesh(armature_object):
+        bpy.ops.wm.usd_export(
+            filepath=str(path),
+            **_known_to(
+                bpy.ops.wm.usd_export,
+                selected_objects_only=True,
+                export_animation=True,
+                export_armatures=True,
+                only_deform_bones=False,
+                export_meshes=True,
+                export_lights=False,
+                export_cameras=False,
+                convert_world_material=False,
+                # Names of bones and objects as they are, as far as USD has letters for them.
+                allow_unicode=True,
+                # Only the file itself is put into its place: textures stay where they are, and are named in full.
+                # Blender 4.2 to 4.4 know the first of the two, later ones the second.
+                export_textures=False,
+                export_textures_mode="KEEP",
+                relative_paths=False,
+            ),
+        )
+
+
+def _known_to(operator: Any, **options: Any) -> dict[str, Any]:
+    """Those of ``options`` that this Blender's operator has."""
+    known = operator.get_rna_type().properties
+    return {name: value for name, value in options.items() if name in known}
+
+
+@contextmanager
+def _shown_by_a_mesh(armature_object: bpy.types.Object) -> Iterator[None]:
+    """Give an armature that deforms no mesh a figure of spindles, one a bone, for as long as the block runs.
+
+    USD has a place for a skeleton only above the mesh that it moves (the SkelRoot); programs pass over one without.
+    """
+    if any(thing.type == "MESH" and _deformed(thing, armature_object) for thing in bpy.context.view_layer.objects):
+        yield
+        return
+    mesh = bpy.data.meshes.new(f"{armature_object.name}_bones")
+    figure = bpy.data.objects.new(mesh.name, mesh)
+    try:
+        bones = armature_object.data.bones
+        corners = np.concatenate([_spindle(bone) for bone in bones])
+        faces = np.array(_SPINDLE_FACES)[None] + len(_SPINDLE) * np.arange(len(bones))[:, None, None]
+        mesh.from_pydata(corners.tolist(), [], faces.reshape(-1, 3).tolist())
+        for index, bone in enumerate(bones):
+            own = range(index * len(_SPINDLE), (index + 1) * len(_SPINDLE))
+            figure.vertex_groups.new(name=bone.name).add(list(own), 1.0, "REPLACE")
+        figure.parent = armature_object
+        figure.modifiers.new("Armature", "ARMATURE").object = armature_object
+        bpy.context.scene.collection.objects.link(figure)
+        figure.select_set(True)
+        yield
+    finally:
+        bpy.data.objects.remove(figure)
+        bpy.data.meshes.remove(mesh)
+
+
+# Along its bone (y) from 0 to 1: head, four corners, tail.
+_SPINDLE = np.array([[0, 0, 0], [0.06, 0.12, 0], [0, 0.12, 0.06], [-0.06, 0.12, 0], [0, 0.12, -0.06], [0, 1, 0]])
+_SPINDLE_FACES = [(0, 1, 2), (0, 2, 3), (0, 3, 4), (0, 4, 1), (5, 2, 1), (5, 3, 2), (5, 4, 3), (5, 1, 4)]
+
+
+def _spindle(bone: bpy.types.Bone) -> np.ndarray:
+    """(6, 3) corners in armature space."""
+    armature_from_bone = np.array(bone.matrix_local)
+    return _SPINDLE * bone.length @ armature_from_bone[:3, :3].T + armature_from_bone[:3, 3]
+
+
 _EXPORTERS: dict[str, Exporter] = {
     ".blend": _write_blend,
     ".bvh": write_bvh,
     ".fbx": _write_fbx,
     ".glb": _write_glb,
     ".gltf": _write_gltf,
+    ".usd": _write_usd,
+    ".usda": _write_usd,
+    ".usdc": _write_usd,
 }
 
 
@@ -162,5 +239,8 @@ def _alone(armature_object: bpy.types.Object) -> Iterator[None]:
 
 
 def _follows(mesh: bpy.types.Object, armature_object: bpy.types.Object) -> bool:
-    deformed = any(modifier.type == "ARMATURE" and modifier.object == armature_object for modifier in mesh.modifiers)
-    return deformed or mesh.parent == armature_object
+    return _deformed(mesh, armature_object) or mesh.parent == armature_object
+
+
+def _deformed(mesh: bpy.types.Object, armature_object: bpy.types.Object) -> bool:
+    return any(modifier.type == "ARMATURE" and modifier.object == armature_object for modifier in mesh.modifiers)
