@@ -1,4 +1,4 @@
-"""Legs that reach given ankles: two bones solved in their own plane, and hips that come down where legs are too short."""
+"""Legs that reach given ankles: two bones solved in their plane, and hips that come down where legs are too short."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from ..core.rotations import normalised
 
 # A leg may always be stretched so far; further only where the person's own leg is straighter.
-_STRETCHED = 0.995
+_STRETCHED = 0.985
 # Hips come down and up again over so long a time about the moment when a leg needs it.
 _HIPS_EASE_S = 0.2
 # A knee nearer to the line from hip to ankle than this share of the leg doesn't tell its plane; its hinge does.
@@ -45,23 +45,23 @@ class LegMotion:
         return off + np.maximum(near - np.linalg.norm(off, axis=-1, keepdims=True), 0.0) * normalised(hinge)
 
     def longest_m(self) -> np.ndarray:
-        """(F,) how far its ankle may be from its hip: never further than the straighter of the person's leg and ours."""
+        """(F,) how far its ankle may be from its hip; a leg that the person stretches further may do so."""
         now = np.linalg.norm(self.ankles - self.hips, axis=-1)
         return np.maximum(now, _STRETCHED * (self.thigh_m + self.shank_m))
 
 
-def hips_drop_m(legs: list[LegMotion], targets: list[np.ndarray], stands: list[np.ndarray], fps: float) -> np.ndarray:
-    """(F,) how far the hips must come down so that every standing foot is within reach, smooth over time.
+def hips_drop_m(legs: list[LegMotion], targets: list[np.ndarray], fps: float) -> np.ndarray:
+    """(F,) how far the hips must come down so that every ankle is within reach of its target, smooth over time.
 
-    targets: (F, 3) where the ankles should be, for each leg; stands: (F,) True where they must be there
+    targets: (F, 3) where the ankles should be, for each leg
     """
     need = np.zeros(len(targets[0]))
-    for leg, target, must in zip(legs, targets, stands, strict=True):
+    for leg, target in zip(legs, targets, strict=True):
         apart = leg.hips - target
         longest = leg.longest_m()
         below = np.sqrt(np.maximum(longest**2 - (apart[:, :2] ** 2).sum(axis=1), 0.0))
         short = np.linalg.norm(apart, axis=-1) > longest + 1e-9
-        need = np.maximum(need, np.where(must & short & (apart[:, 2] > 0), apart[:, 2] - below, 0.0))
+        need = np.maximum(need, np.where(short & (apart[:, 2] > 0), apart[:, 2] - below, 0.0))
     if not need.any():
         return need
     reach = max(1, round(_HIPS_EASE_S * fps))

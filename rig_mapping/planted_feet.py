@@ -88,13 +88,12 @@ _Run = tuple[int, int]
 def _runs(mask: np.ndarray) -> Iterator[_Run]:
     """First frame and the frame after the last of each run of True."""
     edges = np.flatnonzero(np.diff(np.concatenate([[False], mask, [False]]).astype(np.int8)))
-    for start, end in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True):
-        yield start, end
+    yield from zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True)
 
 
 def _stances(stands: np.ndarray) -> Iterator[list[tuple[int, _Run]]]:
     """Runs of heel (0) and ball (1), in groups whose runs overlap or follow at once: the foot doesn't jump in them."""
-    runs = sorted(((run, point) for point in (0, 1) for run in _runs(stands[:, point])))
+    runs = sorted((run, point) for point in (0, 1) for run in _runs(stands[:, point]))
     group: list[tuple[int, _Run]] = []
     until = -1
     for run, point in runs:

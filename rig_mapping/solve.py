@@ -172,8 +172,8 @@ def _carried_by_root(rest: RestPose, body: RigBody, motion: BoneMotion, hips_wor
     root = body.root
     if root is None or root == motion.root_bone or rest.use_connect[root] or rest.locks[root].all():
         raise RigError(
-            f"'{rest.name}' has no root bone apart from its hips that could carry the path. Name it as 'root' in a bone "
-            "map, or let the hips carry the path."
+            f"'{rest.name}' has no root bone apart from its hips that could carry the path. Name it as 'root' in a "
+            "bone map, or let the hips carry the path."
         )
     ground_world = (hips_world - hips_world[:1]) * [1.0, 1.0, 0.0]
     ground = ground_world @ np.linalg.inv(rest.world_from_armature)[:3, :3].T
@@ -233,12 +233,11 @@ def _with_planted_feet(
     """Legs, feet and hips such that standing feet stay put: posed rotations and the path of the hips."""
     stands = standing(pose.contact, pose.fps)
     up = np.array([0.0, 0.0, raise_m])
-    feet, legs, targets, must = {}, {}, {}, {}
+    feet, legs, targets = {}, {}, {}
     for side, columns in (("l", slice(0, 2)), ("r", slice(2, 4))):
         foot = _foot(side, rest, body, motion)
         feet[side] = replace(foot, ankles=foot.ankles + up)
         legs[side] = _leg(side, rest, body, motion, posed, up)
-        must[side] = stands[:, columns].any(axis=1)
         targets[side] = planted(feet[side], stands[:, columns], pose.fps, motion.world_scale)
     # The bone that turns with the foot need not start at the ankle; what it should reach is told from there.
     ankles = {
@@ -248,7 +247,7 @@ def _with_planted_feet(
         + _pivot_shift(side, rest, body, feet, targets)
         for side in "lr"
     }
-    drop = hips_drop_m([*legs.values()], [*ankles.values()], [*must.values()], pose.fps)
+    drop = hips_drop_m([*legs.values()], [*ankles.values()], pose.fps)
     down = drop[:, None] * [0.0, 0.0, -1.0]
     result = dict(posed)
     armature_from_world = rest.world_from_armature_rotation.T
