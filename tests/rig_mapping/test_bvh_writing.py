@@ -53,10 +53,10 @@ def rest_pose(parents: tuple[int, ...] = PARENTS, scale: float = 1.0, seed: int 
 
 
 def moving(rest: RestPose, frames: int = FRAMES, fps: float = 30.0, seed: int = 1) -> BoneMotion:
-    """Slow turns of all bones but the last, and a path."""
+    """Turns of all bones but the last, and a path, both faster and faster."""
     rng = np.random.default_rng(seed)
     keyed = tuple(range(len(rest) - 1))
-    since = np.linspace(0, 1, frames)[:, None, None]
+    since = (np.linspace(0, 1, frames) ** 2)[:, None, None]
     ends = [from_rotation_vector(rng.normal(0, 0.8, (1, len(keyed), 3))) for _ in range(2)]
     return BoneMotion(
         keyed=keyed,
@@ -165,7 +165,7 @@ def test_uneven_times_are_written_at_a_steady_rate(tmp_path: Path) -> None:
     assert len(found) == 61
     wanted = posed(rest, steady)[..., :3, 3]
     assert np.abs(found[kept] - wanted[kept]).max() < 1e-5
-    assert np.abs(found - wanted).max() < 2e-3
+    assert np.abs(found - wanted).max() < 5e-3
 
 
 def test_angles_never_jump(tmp_path: Path) -> None:
