@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import bpy
@@ -39,11 +39,14 @@ def write_keyframes(
     *,
     fps: float,
     first_frame: float = 1.0,
+    properties: Mapping[tuple[str, str], float] | None = None,
     progress: Progress = silent,
 ) -> bpy.types.Action:
     """Put ``motion`` into a new action on the armature. An action it had stays in the file, untouched.
 
-    Only mapped bones are keyed, in the rotation mode that they have. Raises RigError when the object can't be animated.
+    Only mapped bones are keyed, in the rotation mode that they have.
+    properties: (bone, custom property) -> the value that it holds throughout, such as an IK/FK switch
+    Raises RigError when the object can't be animated.
     """
     if armature_object.library is not None:
         raise RigError(
@@ -65,6 +68,8 @@ def write_keyframes(
         for index, bone in enumerate(motion.moved):
             pose_bone = armature_object.pose.bones[rest.names[bone]]
             _write_channel(new_curve, pose_bone, "location", frames, motion.locations[:, index])
+        for (bone_name, name), value in (properties or {}).items():
+            _write_property(new_curve, armature_object.pose.bones[bone_name], name, float(frames[0]), value)
     except BaseException:
         # Stopped half way: a half-made action must not stay behind.
         bpy.data.actions.remove(action)
@@ -116,3 +121,14 @@ def _write_channel(
         points.foreach_set("co", np.stack([frames, values[:, component]], axis=1).astype(np.float32).ravel())
         points.foreach_set("interpolation", np.full(len(frames), _LINEAR, dtype=np.int32))
         curve.update()
+
+
+def _write_property(
+    new_curve: CurveMaker, pose_bone: bpy.types.PoseBone, name: str, frame: float, value: float
+) -> None:
+    """One key for a custom property that stays as it is."""
+    curve = new_curve(f'{pose_bone.path_from_id()}["{bpy.utils.escape_identifier(name)}"]', 0, pose_bone.name)
+    curve.keyframe_points.add(1)
+    curve.keyframe_points[0].co = (frame, value)
+    curve.keyframe_points[0].interpolation = "CONSTANT"
+    curve.update()

@@ -11,11 +11,14 @@ from ..core.progress import Progress, report, silent
 from ..core.tracks import PoseTrack
 from ..rig_mapping.bone_map import BoneMap, load_bone_map
 from ..rig_mapping.bone_motion import BoneMotion
+from ..rig_mapping.ik_controls import with_ik_controls
 from ..rig_mapping.recognition import recognise
 from ..rig_mapping.rest_pose import RestPose
-from ..rig_mapping.solve import solve
+from ..rig_mapping.rig_body import rig_body
+from ..rig_mapping.solve import RetargetOptions, solve
 from .armature_reading import read_rest_pose
 from .blender_chatter import unheard
+from .control_rigs import PropertyValues, property_values, read_controls
 from .footage_background import add_footage_camera, show_footage
 from .keyframe_writing import frame_numbers, write_keyframes
 from .rigs import open_rig
@@ -54,6 +57,7 @@ def bake_take(
     bone_map: str,
     name: str,
     fps: float,
+    options: RetargetOptions | None = None,
     progress: Progress = silent,
 ) -> tuple[RetargetSummary, BoneMotion]:
     """Key ``pose`` onto an armature of the open scene, in a new action ``name``.
@@ -61,10 +65,25 @@ def bake_take(
     bone_map: a preset's name, a file's path, or "auto"
     Raises RigError or FileFormatError when nothing can be mapped, or the armature can't be animated.
     """
+    options = options or RetargetOptions()
     rest = read_rest_pose(armature_object)
-    mapping: BoneMap = recognise(rest) if bone_map == "auto" else load_bone_map(bone_map)
-    motion = solve(pose, rest, mapping)
-    action = write_keyframes(armature_object, rest, motion, name, fps=fps, first_frame=FIRST_FRAME, progress=progress)
+    mapping: BoneMap = recognise(rest) if bone_map == "auto" else load_bone_map(bone_map).bound_to(rest)
+    rest, properties, warnings = _controls(armature_object, rest, mapping, options)
+    motion = solve(pose, rest, mapping, options)
+    if options.limbs == "ik" and mapping.controls is not None:
+        motion = with_ik_controls(rest, rig_body(rest, mapping), motion, mapping.controls)
+    action = write_keyframes(
+        armature_object,
+        rest,
+        motion,
+        name,
+        fps=fps,
+        first_frame=FIRST_FRAME,
+        properties=properties,
+        progress=progress,
+    )
+    if mapping.controls is None:
+        warnings += _constrained(armature_object, rest, motion)
     summary = RetargetSummary(
         armature=armature_object.name,
         bone_map=mapping.name,
@@ -72,7 +91,7 @@ def bake_take(
         keyed_bones=len(motion.keyed),
         frames=len(motion),
         world_scale=motion.world_scale,
-        warnings=tuple(_warnings(armature_object, rest, motion)),
+        warnings=tuple(warnings),
     )
     return summary, motion
 
@@ -139,7 +158,23 @@ def _stoppable(progress: Progress) -> Progress:
     return lambda _done, _total: progress(1, None)
 
 
-def _warnings(armature_object: bpy.types.Object, rest: RestPose, motion: BoneMotion) -> list[str]:
+def _controls(
+    armature_object: bpy.types.Object, rest: RestPose, mapping: BoneMap, options: RetargetOptions
+) -> tuple[RestPose, PropertyValues, list[str]]:
+    """What is to be solved and keyed: of a control rig its controls, and what its switches must say."""
+    if mapping.controls is None:
+        if options.limbs == "ik":
+            missing = (
+                f"'{rest.name}' has no IK controls that its bone map knows, so the limbs' own bones are keyed. "
+                "Name the controls in a bone map (see docs/file-formats.md), or leave out the choice of IK."
+            )
+            return rest, {}, [missing]
+        return rest, {}, []
+    controls, warnings = read_controls(armature_object, rest, mapping, options.limbs)
+    return controls, property_values(armature_object, mapping.controls, options.limbs), warnings
+
+
+def _constrained(armature_object: bpy.types.Object, rest: RestPose, motion: BoneMotion) -> list[str]:
     held = [
         rest.names[bone]
         for bone in motion.keyed

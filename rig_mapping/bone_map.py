@@ -7,7 +7,7 @@ import math
 import os
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -52,10 +52,16 @@ class Setting:
 
 @dataclass(frozen=True)
 class IkControl:
-    """The control that places a hand or foot, and the pole that its elbow or knee points to; no pole: None."""
+    """The control that places a hand or foot, the pole that its elbow or knee points to, and the one that bends toes."""
 
     bone: str
     pole: str | None = None
+    toe: str | None = None
+
+    @property
+    def names(self) -> list[str]:
+        """The bones that it has."""
+        return [name for name in (self.bone, self.pole, self.toe) if name is not None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,7 +126,7 @@ class BoneMap:
             names += [switch.bone for switch in self.controls.switches]
             names += [setting.bone for setting in self.controls.settings]
             for control in self.controls.ik.values():
-                names += [control.bone, control.pole] if control.pole else [control.bone]
+                names += control.names
         return list(dict.fromkeys(names))
 
 
@@ -154,7 +160,11 @@ def _bound_controls(controls: Controls, named: Callable[[str], str | None]) -> C
         tuple(replace(switch, bone=bone) for switch in controls.switches if (bone := named(switch.bone))),
         tuple(replace(setting, bone=bone) for setting in controls.settings if (bone := named(setting.bone))),
         {
-            limb: IkControl(bone, named(control.pole) if control.pole else None)
+            limb: IkControl(
+                bone,
+                named(control.pole) if control.pole else None,
+                named(control.toe) if control.toe else None,
+            )
             for limb, control in controls.ik.items()
             if (bone := named(control.bone))
         },
@@ -291,7 +301,7 @@ def write_bone_map(path: Path, bone_map: BoneMap, advice: str = ELSEWHERE) -> No
             "switches": [{"bone": s.bone, "property": s.property, "fk": s.fk, "ik": s.ik} for s in controls.switches],
             "settings": [{"bone": s.bone, "property": s.property, "value": s.value} for s in controls.settings],
             "ik": {
-                limb: {"bone": control.bone, "pole": control.pole} if control.pole else {"bone": control.bone}
+                limb: {key: name for key, name in asdict(control).items() if name is not None}
                 for limb, control in controls.ik.items()
             },
         }
@@ -385,10 +395,12 @@ def _controls(path: Path, table: object) -> Controls:
         settings.append(Setting(name, prop, _number(path, "value", said)))
     ik = {}
     for limb, entry in _record(path, "ik", table.get("ik", {}), set(IK_LIMBS)).items():
-        said = _record(path, f"'{limb}' of ik", entry, {"bone", "pole"})
-        if not _is_name(said.get("bone")) or not (said.get("pole") is None or _is_name(said["pole"])):
-            _refuse(path, f"must give '{limb}' of ik a 'bone', and a 'pole' where there is one")
-        ik[limb] = IkControl(said["bone"], said.get("pole"))
+        said = _record(path, f"'{limb}' of ik", entry, {"bone", "pole", "toe"})
+        if not _is_name(said.get("bone")) or not all(
+            said.get(key) is None or _is_name(said[key]) for key in ("pole", "toe")
+        ):
+            _refuse(path, f"must give '{limb}' of ik a 'bone', and a 'pole' and a 'toe' where there is one")
+        ik[limb] = IkControl(said["bone"], said.get("pole"), said.get("toe"))
     return Controls(tuple(switches), tuple(settings), ik)
 
 

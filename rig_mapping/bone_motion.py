@@ -95,13 +95,11 @@ def fk(rest: RestPose, motion: BoneMotion, bones: Sequence[int] | None = None) -
 
 def location_axes(rest: RestPose, bone: int, parent_rotation: np.ndarray | None) -> np.ndarray:
     """(..., 3, 3) the axes, armature space, along which Blender moves ``bone`` by its location."""
-    parent = rest.parents[bone]
     if parent_rotation is None:
-        return rest.armature_from_bone[bone, :3, :3] if rest.local_location[bone] else np.eye(3)
-    if not rest.local_location[bone]:
-        return parent_rotation
+        return rest.location_axes[bone]
     # A bone that keeps its direction is still moved along the axes that its parent gives it.
-    return parent_rotation @ (rest.armature_from_bone[parent, :3, :3].T @ rest.armature_from_bone[bone, :3, :3])
+    parent = rest.parents[bone]
+    return parent_rotation @ (rest.armature_from_bone[parent, :3, :3].T @ rest.location_axes[bone])
 
 
 def _moved(

@@ -35,12 +35,15 @@ class LegMotion:
         """(F,) length of the lower leg."""
         return np.linalg.norm(self.ankles - self.knees, axis=-1)
 
-    def bend(self) -> np.ndarray:
-        """(F, 3) from the line between hip and ankle to the knee; of a leg all but straight, where its hinge bends."""
+    def bend(self, straight: float = _STRAIGHT) -> np.ndarray:
+        """(F, 3) from the line between hip and ankle to the knee; of a leg all but straight, where its hinge bends.
+
+        straight: the share of the leg's length below which the knee's distance from the line tells nothing
+        """
         along = normalised(self.ankles - self.hips)
         off = self.knees - self.hips
         off = off - along * np.sum(off * along, axis=-1, keepdims=True)
-        near = _STRAIGHT * (self.thigh_m + self.shank_m)[:, None]
+        near = straight * (self.thigh_m + self.shank_m)[:, None]
         hinge = self.forward - along * np.sum(self.forward * along, axis=-1, keepdims=True)
         return off + np.maximum(near - np.linalg.norm(off, axis=-1, keepdims=True), 0.0) * normalised(hinge)
 

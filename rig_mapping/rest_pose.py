@@ -31,6 +31,8 @@ class RestPose:
     world_from_armature: (4, 4) the object's transform, its scale included
     rotation_locks:      (B, 3) rotation channels x, y, z that the rig's author locked; left out: none
     use_deform:          (B,) True where a bone deforms the mesh; left out: all do
+    location_axes:       (B, 3, 3) along which each bone is moved by its location at rest, armature space; left out:
+                         as ``local_location`` says
     """
 
     name: str
@@ -47,6 +49,7 @@ class RestPose:
     world_from_armature: np.ndarray
     rotation_locks: np.ndarray = field(default_factory=lambda: np.zeros((0, 3), dtype=bool))
     use_deform: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=bool))
+    location_axes: np.ndarray = field(default_factory=lambda: np.zeros((0, 3, 3)))
 
     def __post_init__(self) -> None:
         bones = len(self.names)
@@ -56,6 +59,8 @@ class RestPose:
             object.__setattr__(self, "rotation_locks", np.zeros((bones, 3), dtype=bool))
         if not self.use_deform.size:
             object.__setattr__(self, "use_deform", np.ones(bones, dtype=bool))
+        if not self.location_axes.size:
+            object.__setattr__(self, "location_axes", self._location_axes())
         for array, shape in (
             (self.armature_from_bone, (bones, 4, 4)),
             (self.basis, (bones, 4, 4)),
@@ -67,6 +72,7 @@ class RestPose:
             (self.world_from_armature, (4, 4)),
             (self.rotation_locks, (bones, 3)),
             (self.use_deform, (bones,)),
+            (self.location_axes, (bones, 3, 3)),
         ):
             if array.shape != shape:
                 raise ValueError(f"An array of RestPose has shape {array.shape} instead of {shape}.")
@@ -79,6 +85,11 @@ class RestPose:
                 f"The armature object '{self.name}' is scaled unevenly or mirrored, so its bones can't be turned "
                 "faithfully. Apply its scale in Blender (Object > Apply > Scale) and try again."
             )
+
+    def _location_axes(self) -> np.ndarray:
+        """Blender moves a bone along its own axes, or along its parent's, or of a root along the armature's."""
+        parents = [self.armature_from_bone[parent, :3, :3] if parent >= 0 else np.eye(3) for parent in self.parents]
+        return np.where(self.local_location[:, None, None], self.armature_from_bone[:, :3, :3], np.array(parents))
 
     def __len__(self) -> int:
         return len(self.names)
