@@ -30,7 +30,7 @@ def property_values(armature_object: bpy.types.Object, controls: Controls, limbs
     wanted |= {(setting.bone, setting.property): setting.value for setting in controls.settings}
     bones = armature_object.pose.bones
     return {
-        (bone, name): value for (bone, name), value in wanted.items() if bone in bones and name in bones[bone].keys()
+        (bone, name): value for (bone, name), value in wanted.items() if bone in bones and name in bones[bone]
     }
 
 
@@ -70,7 +70,7 @@ def read_controls(
 
 @dataclass(frozen=True, eq=False)
 class MeasuredControl:
-    """One control: the one that carries it, whether it is turned along, its matrix at rest, the axes that it moves by."""
+    """One control: what carries it, whether it is turned along, its matrix at rest, the axes that it moves by."""
 
     parent: str | None
     inherits: bool
@@ -170,7 +170,7 @@ def _undisturbed(armature_object: bpy.types.Object) -> Iterator[None]:
     bones = armature_object.pose.bones
     poses = [[tuple(getattr(bone, channel)) for channel in _CHANNELS] for bone in bones]
     properties: list[tuple[Any, str, Any]] = [
-        (bone, name, bone[name]) for bone in bones for name in bone.keys() if isinstance(bone[name], (bool, int, float))
+        (bone, name, value) for bone in bones for name, value in bone.items() if isinstance(value, (bool, int, float))
     ]
     data = armature_object.animation_data
     playing = data.action if data else None

@@ -52,7 +52,7 @@ class Setting:
 
 @dataclass(frozen=True)
 class IkControl:
-    """The control that places a hand or foot, the pole that its elbow or knee points to, and the one that bends toes."""
+    """What places a hand or foot; the pole that its elbow or knee points to; what bends its toes."""
 
     bone: str
     pole: str | None = None

@@ -20,7 +20,7 @@ _LIMBS = {"hand": ("upperarm", "forearm", "hand"), "foot": ("thigh", "shank", "f
 
 def with_ik_controls(rest: RestPose, body: RigBody, motion: BoneMotion, controls: Controls) -> BoneMotion:
     """The same motion, with IK controls keyed instead of the FK controls of every limb that has them."""
-    posed = {bone: matrix for bone, matrix in enumerate(np.moveaxis(fk(rest, motion), 1, 0))}
+    posed = dict(enumerate(np.moveaxis(fk(rest, motion), 1, 0)))
     dropped: set[int] = set()
     wanted: dict[int, np.ndarray] = {}
     poles: dict[int, np.ndarray] = {}
