@@ -22,6 +22,9 @@ _STARTS_AT = {joint: segment for segment, joint in enumerate(SEGMENT_JOINTS)}
 _TWISTING = ("upperarm", "forearm", "thigh", "shank")
 _LIMBS = ("upperarm", "forearm", "hand", "thigh", "shank")
 _UP = np.array([0.0, 1.0, 0.0])
+_AHEAD = np.array([0.0, 0.0, 1.0])
+# The thumb is to one side of the fingers at least by this cosine, else it doesn't tell which side is which.
+_THUMB_ASIDE = 0.2
 # A rig's author means an axis when a body direction lies this near to it.
 _SNAP_COSINE = np.cos(np.radians(20.0))
 # A hand or toe bone that points further away than this from where hand or foot go has a meaningless tip (FBX imports).
@@ -94,7 +97,10 @@ def rig_body(rest: RestPose, bone_map: BoneMap) -> RigBody:
     _check_hierarchy(rest, chains, bone_map.name)
     armature_from_body = _body_axes(rest, chains, bone_map.name)
     known = _bone_landmarks(rest, chains, rest.heads @ armature_from_body, rest.tails @ armature_from_body)
-    turns = _rest_turns(known)
+    palms = {
+        side: across for side in "lr" if (across := across_palm(rest, chains, side, armature_from_body)) is not None
+    }
+    turns = _rest_turns(known, palms)
     leg_length = float(
         np.mean(
             [
@@ -276,11 +282,43 @@ def _points_along(direction: np.ndarray, expected: np.ndarray) -> bool:
     return bool(normalised(direction) @ normalised(expected) > _SANE_TIP_COSINE)
 
 
-def _rest_turns(known: dict[str, np.ndarray]) -> np.ndarray:
+def across_palm(
+    rest: RestPose, chains: dict[str, tuple[int, ...]], side: str, armature_from_body: np.ndarray
+) -> np.ndarray | None:
+    """(3,) body axes: across the palm towards the index finger, told by the fingers; None where they don't tell."""
+    if f"{side}_hand" not in chains:
+        return None
+    hand = chains[f"{side}_hand"][-1]
+    wrist = rest.heads[hand]
+    fingers = []
+    for child in (bone for bone, parent in enumerate(rest.parents) if parent == hand):
+        bones = [bone for bone in range(len(rest)) if bone == child or rest.descends(bone, child)]
+        # The middle of a whole finger: its first bone may be one in the palm, its last an end without length.
+        fingers.append(np.concatenate([rest.heads[bones], rest.tails[bones]]).mean(axis=0) - wrist)
+    if len(fingers) < 4:
+        return None
+    middles = np.array(fingers) @ armature_from_body
+    along = normalised(middles.mean(axis=0))
+    reach = middles @ along
+    thumb = int(np.argmin(reach))
+    others = np.delete(middles, thumb, axis=0)
+    flat = others - others.mean(axis=0)
+    flat -= (flat @ along)[:, None] * along
+    _, sizes, axes = np.linalg.svd(flat)
+    # Fingers side by side make a line; a claw, or feathers, do not.
+    if sizes[0] < 2 * sizes[1] or sizes[0] < 0.05 * reach.max():
+        return None
+    to_thumb = middles[thumb] - others.mean(axis=0)
+    across = axes[0] * np.sign(axes[0] @ to_thumb)
+    return normalised(across) if abs(across @ normalised(to_thumb)) > _THUMB_ASIDE else None
+
+
+def _rest_turns(known: dict[str, np.ndarray], palms: dict[str, np.ndarray]) -> np.ndarray:
     """(S, 4) T-pose -> rest pose for each segment, body axes.
 
     Trunk, head and collars are taken to stand as a person's do. A limb gets the smallest further turn, from what
-    carries it, that makes it point as the rig's does. A foot only differs by where its toes point: both stand flat.
+    carries it, that makes it point as the rig's does; a hand is also twisted as its fingers lie, which in the T-pose
+    are side by side with the index finger ahead. A foot only differs by where its toes point: both stand flat.
     """
     turns = np.tile(IDENTITY, (len(SEGMENTS), 1))
     for index, segment in enumerate(SEGMENTS):
@@ -293,6 +331,8 @@ def _rest_turns(known: dict[str, np.ndarray]) -> np.ndarray:
             if segment.joint in known and segment.tip in known:
                 along = known[segment.tip] - known[segment.joint]
                 turns[index] = multiply(between(rotate(carried, at_t), along), carried)
+                if part == "hand" and side in palms:
+                    turns[index] = multiply(_twist_onto(along, rotate(turns[index], _AHEAD), palms[side]), turns[index])
         elif part == "foot":
             if f"{side}_toe_base" in known:
                 along = known[f"{side}_toe_base"] - known[f"{side}_ankle"]
@@ -301,3 +341,11 @@ def _rest_turns(known: dict[str, np.ndarray]) -> np.ndarray:
         elif part == "toes":
             turns[index] = carried
     return turns
+
+
+def _twist_onto(axis: np.ndarray, direction: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """(4,) the turn about ``axis`` (3,) that brings ``direction`` as near to ``wanted`` as it can."""
+    axis = normalised(axis)
+    return from_rotation_vector(
+        axis * np.arctan2(np.cross(direction, wanted) @ axis, direction @ wanted - (direction @ axis) * (wanted @ axis))
+    )

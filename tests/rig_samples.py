@@ -15,7 +15,7 @@ from keylift.core.skeletons import LANDMARKS_41
 from keylift.core.tracks import PoseTrack, Source
 from keylift.rig_mapping.bone_map import load_bone_map
 from keylift.rig_mapping.rest_pose import RestPose
-from keylift.rig_mapping.rig_body import rig_body
+from keylift.rig_mapping.rig_body import across_palm, rig_body
 from keylift.rig_mapping.turn_sharing import shared_turns
 
 RIG_FOLDER = Path(__file__).parent / "rigs"
@@ -152,6 +152,8 @@ def rig_rest_turns(rest: RestPose, preset: str) -> dict[str, np.ndarray]:
                     T_POSE_M[LANDMARKS_41.index(segment.tip)] - T_POSE_M[LANDMARKS_41.index(segment.joint)]
                 )
                 carried = smallest_turn(carried @ at_t, end - head[segment.name]) @ carried
+                if part == "hand":
+                    carried = palm_twist(rest, preset, side, end - head[segment.name], carried) @ carried
                 turns[segment.name] = carried
         foot = head[f"{side}_toes"] - head[f"{side}_foot"]
         person = WORLD_FROM_BODY @ (
@@ -160,6 +162,19 @@ def rig_rest_turns(rest: RestPose, preset: str) -> dict[str, np.ndarray]:
         flat = np.array([1.0, 1.0, 0.0])
         turns[f"{side}_foot"] = turns[f"{side}_toes"] = smallest_turn(person * flat, foot * flat)
     return turns
+
+
+def palm_twist(rest: RestPose, preset: str, side: str, along: np.ndarray, carried: np.ndarray) -> np.ndarray:
+    """(3, 3) twist of a hand at rest that puts its fingers side by side as the T-pose has them; world axes."""
+    body = rig_body(rest, load_bone_map(preset))
+    across = across_palm(rest, body.chains, side, body.armature_from_body)
+    if across is None:
+        return np.eye(3)
+    along = along / np.linalg.norm(along)
+    ahead, fingers = (
+        v - along * (v @ along) for v in (carried @ WORLD_FROM_BODY @ [0.0, 0.0, 1.0], WORLD_FROM_BODY @ across)
+    )
+    return smallest_turn(ahead, fingers)
 
 
 def shares(rest: RestPose, preset: str, turns: np.ndarray) -> dict[int, np.ndarray]:
