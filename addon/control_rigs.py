@@ -29,9 +29,7 @@ def property_values(armature_object: bpy.types.Object, controls: Controls, limbs
     wanted = {(switch.bone, switch.property): getattr(switch, limbs) for switch in controls.switches}
     wanted |= {(setting.bone, setting.property): setting.value for setting in controls.settings}
     bones = armature_object.pose.bones
-    return {
-        (bone, name): value for (bone, name), value in wanted.items() if bone in bones and name in bones[bone]
-    }
+    return {(bone, name): value for (bone, name), value in wanted.items() if bone in bones and name in bones[bone]}
 
 
 def read_controls(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import bpy
@@ -11,12 +12,15 @@ import numpy as np
 from ..core.errors import RigError
 from ..core.progress import Progress, report, silent
 from ..rig_mapping.bone_motion import BoneMotion
+from ..rig_mapping.key_reduction import SparseChannel
 from ..rig_mapping.rest_pose import RestPose
 from ..rig_mapping.rotation_channels import rotation_channels
 
 # Clocks of whole milliseconds, as Matroska's, are off by up to half of one on the first picture and on any other.
 _CLOCK_TICK_S = 0.001
-_LINEAR = 1  # the value of "LINEAR" in the enumeration that foreach_set writes as integers
+# Values of Blender's enumerations, which foreach_set writes as integers.
+_LINEAR, _BEZIER = 1, 2
+_ALIGNED = 3
 
 
 def frame_numbers(motion: BoneMotion, fps: float, first_frame: float = 1.0) -> np.ndarray:
@@ -31,6 +35,20 @@ def frame_numbers(motion: BoneMotion, fps: float, first_frame: float = 1.0) -> n
     return np.where(alone & (np.abs(frames - whole) < rounding), whole, frames)
 
 
+@dataclass(frozen=True, eq=False)
+class WrittenKeys:
+    """What goes into an action besides the motion itself.
+
+    properties: (bone, custom property) -> the value that it holds throughout, such as an IK/FK switch
+    sparse:     keys that ``rig_mapping.key_reduction`` left; None: a key on every frame
+    assigned:   whether the armature is to play the new action; one that it doesn't play stays in the file unused
+    """
+
+    properties: Mapping[tuple[str, str], float] = field(default_factory=dict)
+    sparse: Sequence[SparseChannel] | None = None
+    assigned: bool = True
+
+
 def write_keyframes(
     armature_object: bpy.types.Object,
     rest: RestPose,
@@ -39,13 +57,12 @@ def write_keyframes(
     *,
     fps: float,
     first_frame: float = 1.0,
-    properties: Mapping[tuple[str, str], float] | None = None,
+    keys: WrittenKeys | None = None,
     progress: Progress = silent,
 ) -> bpy.types.Action:
     """Put ``motion`` into a new action on the armature. An action it had stays in the file, untouched.
 
-    Only mapped bones are keyed, in the rotation mode that they have.
-    properties: (bone, custom property) -> the value that it holds throughout, such as an IK/FK switch
+    Only mapped bones are keyed, in the rotation mode that they have, and of those no channel that is locked.
     Raises RigError when the object can't be animated.
     """
     if armature_object.library is not None:
@@ -53,6 +70,7 @@ def write_keyframes(
             f"'{armature_object.name}' is linked from another file and can't be animated here. "
             "Make a library override of it first (Object > Library Override > Make)."
         )
+    keys = keys or WrittenKeys()
     frames = frame_numbers(motion, fps, first_frame)
     data = armature_object.animation_data or armature_object.animation_data_create()
     if data.use_tweak_mode:
@@ -60,23 +78,52 @@ def write_keyframes(
     action = bpy.data.actions.new(action_name)
     try:
         new_curve = _curve_maker(action, armature_object)
-        for index, bone in enumerate(motion.keyed):
-            report(progress, index, len(motion.keyed))
-            pose_bone = armature_object.pose.bones[rest.names[bone]]
-            channel, values = rotation_channels(rest.rotation_modes[bone], motion.rotations_wxyz[:, index])
-            _write_channel(new_curve, pose_bone, channel, frames, values)
-        for index, bone in enumerate(motion.moved):
-            pose_bone = armature_object.pose.bones[rest.names[bone]]
-            _write_channel(new_curve, pose_bone, "location", frames, motion.locations[:, index])
-        for (bone_name, name), value in (properties or {}).items():
+        channels = _dense_channels(rest, motion) if keys.sparse is None else keys.sparse
+        for index, channel in enumerate(channels):
+            report(progress, index, len(motion.keyed) + len(motion.moved))
+            pose_bone = armature_object.pose.bones[rest.names[channel.bone]]
+            free = _unlocked(rest, channel)
+            if isinstance(channel, SparseChannel):
+                _write_sparse(new_curve, pose_bone, channel, frames, free)
+            else:
+                _write_dense(new_curve, pose_bone, channel, frames, free)
+        for (bone_name, name), value in keys.properties.items():
             _write_property(new_curve, armature_object.pose.bones[bone_name], name, float(frames[0]), value)
     except BaseException:
         # Stopped half way: a half-made action must not stay behind.
         bpy.data.actions.remove(action)
         raise
-    _assign(armature_object, action)
-    report(progress, len(motion.keyed), len(motion.keyed))
+    if keys.assigned:
+        _assign(armature_object, action)
+    else:
+        action.use_fake_user = True
+    report(progress, len(motion.keyed) + len(motion.moved), len(motion.keyed) + len(motion.moved))
     return action
+
+
+@dataclass(frozen=True, eq=False)
+class _DenseChannel:
+    """One property of one bone on every frame. values: (F, C)"""
+
+    bone: int
+    path: str
+    values: np.ndarray
+
+
+def _dense_channels(rest: RestPose, motion: BoneMotion) -> Iterator[_DenseChannel]:
+    for index, bone in enumerate(motion.keyed):
+        yield _DenseChannel(bone, *rotation_channels(rest.rotation_modes[bone], motion.rotations_wxyz[:, index]))
+    for index, bone in enumerate(motion.moved):
+        yield _DenseChannel(bone, "location", motion.locations[:, index])
+
+
+def _unlocked(rest: RestPose, channel: _DenseChannel | SparseChannel) -> list[int]:
+    """Components to key. A locked one keeps its value by itself; quaternions and axis-angles hang together."""
+    if channel.path == "location":
+        return [axis for axis in range(3) if not rest.locks[channel.bone, axis]]
+    if channel.path == "rotation_euler":
+        return [axis for axis in range(3) if not rest.rotation_locks[channel.bone, axis]]
+    return list(range(channel.values.shape[1]))
 
 
 CurveMaker = Callable[[str, int, str], Any]
@@ -109,18 +156,49 @@ def _assign(armature_object: bpy.types.Object, action: bpy.types.Action) -> None
         data.action_slot = action.slots[0]
 
 
-def _write_channel(
-    new_curve: CurveMaker, pose_bone: bpy.types.PoseBone, channel: str, frames: np.ndarray, values: np.ndarray
+def _write_dense(
+    new_curve: CurveMaker, pose_bone: bpy.types.PoseBone, channel: _DenseChannel, frames: np.ndarray, free: list[int]
 ) -> None:
-    """Keys for one property of a bone. values: (F, C)"""
-    path = pose_bone.path_from_id(channel)
-    for component in range(values.shape[1]):
+    path = pose_bone.path_from_id(channel.path)
+    linear = np.full(len(frames), _LINEAR, dtype=np.int32)
+    for component in free:
         curve = new_curve(path, component, pose_bone.name)
         points = curve.keyframe_points
         points.add(len(frames))
-        points.foreach_set("co", np.stack([frames, values[:, component]], axis=1).astype(np.float32).ravel())
-        points.foreach_set("interpolation", np.full(len(frames), _LINEAR, dtype=np.int32))
+        points.foreach_set("co", _in_turn(frames, channel.values[:, component]))
+        points.foreach_set("interpolation", linear)
         curve.update()
+
+
+def _write_sparse(
+    new_curve: CurveMaker, pose_bone: bpy.types.PoseBone, channel: SparseChannel, frames: np.ndarray, free: list[int]
+) -> None:
+    """Bezier keys. Handles a third of the way to the neighbouring keys make the curve a cubic of time, as reduced."""
+    path = pose_bone.path_from_id(channel.path)
+    at = frames[channel.keys]
+    count = len(at)
+    gaps = np.diff(at)
+    third_before = np.concatenate([gaps[:1], gaps])[:count] / 3 if count > 1 else np.ones(1)
+    third_after = np.concatenate([gaps, gaps[-1:]])[:count] / 3 if count > 1 else np.ones(1)
+    bezier = np.full(count, _BEZIER, dtype=np.int32)
+    aligned = np.full(count, _ALIGNED, dtype=np.int32)
+    for component in free:
+        values, slopes = channel.values[:, component], channel.slopes[:, component]
+        curve = new_curve(path, component, pose_bone.name)
+        points = curve.keyframe_points
+        points.add(count)
+        points.foreach_set("co", _in_turn(at, values))
+        points.foreach_set("interpolation", bezier)
+        points.foreach_set("handle_left_type", aligned)
+        points.foreach_set("handle_right_type", aligned)
+        points.foreach_set("handle_left", _in_turn(at - third_before, values - slopes * third_before))
+        points.foreach_set("handle_right", _in_turn(at + third_after, values + slopes * third_after))
+        curve.update()
+
+
+def _in_turn(frames: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Frame, value, frame, value ... in the precision that Blender keeps."""
+    return np.stack([frames, values], axis=1).astype(np.float32).ravel()
 
 
 def _write_property(

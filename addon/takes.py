@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import bpy
+import numpy as np
 
 from ..core.progress import Progress, report, silent
 from ..core.tracks import PoseTrack
 from ..rig_mapping.bone_map import BoneMap, load_bone_map
 from ..rig_mapping.bone_motion import BoneMotion
 from ..rig_mapping.ik_controls import with_ik_controls
+from ..rig_mapping.key_reduction import KeyTolerance, SparseChannel, largest_errors, reduce_keys, share_of_keys
 from ..rig_mapping.recognition import recognise
 from ..rig_mapping.rest_pose import RestPose
 from ..rig_mapping.rig_body import rig_body
 from ..rig_mapping.solve import RetargetOptions, solve
 from .armature_reading import read_rest_pose
 from .blender_chatter import unheard
+from .contact_markers import write_contact_markers
 from .control_rigs import PropertyValues, property_values, read_controls
 from .footage_background import add_footage_camera, show_footage
-from .keyframe_writing import frame_numbers, write_keyframes
+from .keyframe_writing import WrittenKeys, frame_numbers, write_keyframes
 from .rigs import open_rig
 from .scene_export import export, exporter
 
@@ -29,13 +32,31 @@ MAX_FPS = 32767
 
 
 @dataclass(frozen=True)
+class TakeOptions:
+    """What an animator may choose about a take.
+
+    retarget:      how the rig is solved
+    also_in_place: write a second action without the path, "... in place", which the armature doesn't play
+    reduce:        keep only the keys that this bound needs; None: a key on every frame
+    markers:       mark on the timeline where feet come down and lift off
+    """
+
+    retarget: RetargetOptions = field(default_factory=RetargetOptions)
+    also_in_place: bool = False
+    reduce: KeyTolerance | None = None
+    markers: bool = True
+
+
+@dataclass(frozen=True)
 class RetargetSummary:
     """What was done, in words and numbers that a person or a program may want to see.
 
-    keyed_bones: how many bones got keys
-    frames:      how many frames were keyed
-    world_scale: size of the rig over that of the person
-    warnings:    what may make the result differ from what was meant
+    keyed_bones:  how many bones got keys
+    frames:       how many frames were keyed
+    world_scale:  size of the rig over that of the person
+    share_of_keys: of the keys that a key on every frame would be
+    largest_errors: degrees and millimetres that the reduced keys are off at most; zeros without reduction
+    warnings:     what may make the result differ from what was meant
     """
 
     armature: str
@@ -44,10 +65,18 @@ class RetargetSummary:
     keyed_bones: int
     frames: int
     world_scale: float
+    share_of_keys: float
+    largest_errors: tuple[float, float]
     warnings: tuple[str, ...]
 
     def __str__(self) -> str:
-        return f"{self.frames} frames on {self.keyed_bones} bones of '{self.armature}' ({self.bone_map})"
+        text = f"{self.frames} frames on {self.keyed_bones} bones of '{self.armature}' ({self.bone_map})"
+        if self.share_of_keys < 1:
+            degrees, millimetres = self.largest_errors
+            text += (
+                f", {self.share_of_keys:.0%} of the keys, at most {degrees:.2g} degrees and {millimetres:.2g} mm off"
+            )
+        return text
 
 
 def bake_take(
@@ -57,7 +86,7 @@ def bake_take(
     bone_map: str,
     name: str,
     fps: float,
-    options: RetargetOptions | None = None,
+    options: TakeOptions | None = None,
     progress: Progress = silent,
 ) -> tuple[RetargetSummary, BoneMotion]:
     """Key ``pose`` onto an armature of the open scene, in a new action ``name``.
@@ -65,23 +94,26 @@ def bake_take(
     bone_map: a preset's name, a file's path, or "auto"
     Raises RigError or FileFormatError when nothing can be mapped, or the armature can't be animated.
     """
-    options = options or RetargetOptions()
+    options = options or TakeOptions()
     rest = read_rest_pose(armature_object)
     mapping: BoneMap = recognise(rest) if bone_map == "auto" else load_bone_map(bone_map).bound_to(rest)
-    rest, properties, warnings = _controls(armature_object, rest, mapping, options)
-    motion = solve(pose, rest, mapping, options)
-    if options.limbs == "ik" and mapping.controls is not None:
-        motion = with_ik_controls(rest, rig_body(rest, mapping), motion, mapping.controls)
-    action = write_keyframes(
-        armature_object,
-        rest,
-        motion,
-        name,
-        fps=fps,
-        first_frame=FIRST_FRAME,
-        properties=properties,
-        progress=progress,
-    )
+    rest, properties, warnings = _controls(armature_object, rest, mapping, options.retarget)
+    motion = _solved(pose, rest, mapping, options.retarget)
+    frames = frame_numbers(motion, fps, FIRST_FRAME)
+    sparse = _reduced(rest, mapping, motion, frames, options.reduce, progress)
+
+    def write(moving: BoneMotion, keys: WrittenKeys, action_name: str) -> bpy.types.Action:
+        return write_keyframes(
+            armature_object, rest, moving, action_name, fps=fps, first_frame=FIRST_FRAME, keys=keys, progress=progress
+        )
+
+    if options.also_in_place:
+        still = _solved(pose, rest, mapping, replace(options.retarget, path="in_place"))
+        kept = _reduced(rest, mapping, still, frames, options.reduce, progress)
+        write(still, WrittenKeys(properties, kept, assigned=False), f"{name} in place")
+    action = write(motion, WrittenKeys(properties, sparse), name)
+    if options.markers:
+        write_contact_markers(bpy.context.scene, armature_object, motion, frames)
     if mapping.controls is None:
         warnings += _constrained(armature_object, rest, motion)
     summary = RetargetSummary(
@@ -91,9 +123,42 @@ def bake_take(
         keyed_bones=len(motion.keyed),
         frames=len(motion),
         world_scale=motion.world_scale,
+        share_of_keys=1.0 if sparse is None else share_of_keys(sparse, frames),
+        largest_errors=(0.0, 0.0) if sparse is None else largest_errors(rest, motion, frames, sparse),
         warnings=tuple(warnings),
     )
     return summary, motion
+
+
+def _solved(pose: PoseTrack, rest: RestPose, mapping: BoneMap, options: RetargetOptions) -> BoneMotion:
+    motion = solve(pose, rest, mapping, options)
+    if options.limbs == "ik" and mapping.controls is not None:
+        return with_ik_controls(rest, rig_body(rest, mapping), motion, mapping.controls)
+    return motion
+
+
+def _reduced(
+    rest: RestPose,
+    mapping: BoneMap,
+    motion: BoneMotion,
+    frames: np.ndarray,
+    tolerance: KeyTolerance | None,
+    progress: Progress,
+) -> list[SparseChannel] | None:
+    """The keys worth keeping, those at which a foot comes down or lifts off among them."""
+    if tolerance is None:
+        return None
+    body = rig_body(rest, mapping)
+    changes = np.zeros(len(motion), dtype=bool)
+    changes[1:] = (motion.stands[1:] != motion.stands[:-1]).any(axis=1)
+    # The last frame of a contact as well as the first one after it.
+    changes[:-1] |= changes[1:]
+    planted = {
+        bone: motion.stands[:, columns].any(axis=1)
+        for side, columns in (("l", slice(0, 2)), ("r", slice(2, 4)))
+        for bone in body.chains[f"{side}_foot"]
+    }
+    return reduce_keys(rest, motion, frames, tolerance, kept=changes, planted=planted, progress=_stoppable(progress))
 
 
 def retarget_to_files(
@@ -103,6 +168,7 @@ def retarget_to_files(
     bone_map: str,
     outputs: list[Path],
     footage: Path | None,
+    options: TakeOptions | None = None,
     progress: Progress = silent,
 ) -> RetargetSummary:
     """Open ``rig`` in a fresh scene, key ``pose`` onto it, and write the result to every output, by its ending.
@@ -119,7 +185,13 @@ def retarget_to_files(
     scene = bpy.context.scene
     fps = set_frame_rate(scene, pose.fps)
     summary, motion = bake_take(
-        pose, armature_object, bone_map=bone_map, name=_take_name(pose, outputs), fps=fps, progress=_stoppable(progress)
+        pose,
+        armature_object,
+        bone_map=bone_map,
+        name=_take_name(pose, outputs),
+        fps=fps,
+        options=options,
+        progress=_stoppable(progress),
     )
     armature_object.data.pose_position = "POSE"
     armature_object.show_in_front = True

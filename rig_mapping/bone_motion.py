@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -25,6 +25,7 @@ class BoneMotion:
     frame_index:    (F,) frame number in the footage
     fps:            frames a second of the footage
     bone_map:       name of the map that was used
+    stands:         (F, 4) True while left heel, left ball, right heel, right ball stand on something; left out: never
     """
 
     keyed: tuple[int, ...]
@@ -36,11 +37,16 @@ class BoneMotion:
     frame_index: np.ndarray
     fps: float
     bone_map: str
+    stands: np.ndarray = field(default_factory=lambda: np.zeros((0, 4), dtype=bool))
 
     def __post_init__(self) -> None:
+        if not len(self.stands):
+            object.__setattr__(self, "stands", np.zeros((len(self.time_s), 4), dtype=bool))
         frames, keyed, moved = len(self.time_s), len(self.keyed), len(self.moved)
         if self.rotations_wxyz.shape != (frames, keyed, 4) or self.locations.shape != (frames, moved, 3):
             raise ValueError("BoneMotion needs rotations (F, K, 4) and locations (F, M, 3).")
+        if self.stands.shape != (frames, 4):
+            raise ValueError("BoneMotion needs contacts (F, 4).")
         if not moved:
             raise ValueError("BoneMotion needs a bone that is moved along the path.")
         if not (np.isfinite(self.rotations_wxyz).all() and np.isfinite(self.locations).all()):

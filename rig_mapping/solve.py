@@ -64,6 +64,7 @@ def solve(pose: PoseTrack, rest: RestPose, bone_map: BoneMap, options: RetargetO
     person_leg_m = _leg_length_m(pose.positions_m)
     world_scale = body.leg_length * rest.scale / person_leg_m if person_leg_m > 0 else 1.0
     root = _root_bone(rest, body)
+    stands = standing(pose.contact, pose.fps)
 
     def keyed(posed: dict[int, np.ndarray], hips_world: np.ndarray) -> BoneMotion:
         bones = tuple(sorted(posed))
@@ -78,6 +79,7 @@ def solve(pose: PoseTrack, rest: RestPose, bone_map: BoneMap, options: RetargetO
             frame_index=pose.frame_index,
             fps=pose.fps,
             bone_map=bone_map.name,
+            stands=stands,
         )
         return _moved_to(rest, body, still, hips_world)
 
@@ -87,7 +89,7 @@ def solve(pose: PoseTrack, rest: RestPose, bone_map: BoneMap, options: RetargetO
     soles = {side: _foot(side, rest, body, motion) for side in "lr"}
     raise_m = _floor_correction_m(pose.contact, soles)
     hips_world = hips_world + [0.0, 0.0, raise_m]
-    if options.plant_feet and (pose.contact > STANDS).any():
+    if options.plant_feet and stands.any():
         posed, hips_world = _with_planted_feet(pose, rest, body, motion, posed, hips_world, raise_m)
     motion = keyed(posed, hips_world)
     if options.path == "in_place":
@@ -161,6 +163,8 @@ def _moved_to(rest: RestPose, body: RigBody, motion: BoneMotion, hips_world: np.
     parent_rotation = fk(rest, unmoved, [parent])[:, 0, :3, :3] if parent >= 0 else None
     axes = location_axes(rest, motion.root_bone, parent_rotation)
     location = (np.swapaxes(axes, -1, -2) @ (wanted - middle)[..., None])[..., 0]
+    locked = rest.locks[motion.root_bone]
+    location[:, locked] = rest.basis[motion.root_bone, :3, 3][locked]
     return replace(motion, locations=np.concatenate([location[:, None], motion.locations[:, 1:]], axis=1))
 
 
@@ -231,11 +235,10 @@ def _with_planted_feet(
     raise_m: float,
 ) -> tuple[dict[int, np.ndarray], np.ndarray]:
     """Legs, feet and hips such that standing feet stay put: posed rotations and the path of the hips."""
-    stands = standing(pose.contact, pose.fps)
     up = np.array([0.0, 0.0, raise_m])
     feet, legs, targets = {}, {}, {}
     for side, columns in (("l", slice(0, 2)), ("r", slice(2, 4))):
-        foot = _foot(side, rest, body, motion)
+        foot, stands = _foot(side, rest, body, motion), motion.stands
         feet[side] = replace(foot, ankles=foot.ankles + up)
         legs[side] = _leg(side, rest, body, motion, posed, up)
         targets[side] = planted(feet[side], stands[:, columns], pose.fps, motion.world_scale)

@@ -209,6 +209,7 @@ def counted(time_s: np.ndarray) -> BoneMotion:
         locations=np.resize(motion.locations, (len(time_s), 1, 3)),
         time_s=time_s,
         frame_index=np.arange(len(time_s)),
+        stands=np.zeros((len(time_s), 4), dtype=bool),
     )
 
 
@@ -277,6 +278,7 @@ def test_a_long_take_is_written_in_bulk() -> None:
         locations=np.resize(motion.locations, (frames, 1, 3)),
         time_s=np.arange(frames) / 30,
         frame_index=np.arange(frames),
+        stands=np.zeros((frames, 4), dtype=bool),
     )
     started = time.perf_counter()
     write_keyframes(armature, rest, long, "long", fps=30.0)
