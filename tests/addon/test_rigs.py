@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 pytest.importorskip("bpy")
 
 import bpy
 
-from keylift.addon.rigs import RIGIFY_METARIG, open_rig
+from keylift.addon.rigs import RIGIFY_METARIG, animatable, open_rig
+from keylift.addon.takes import retarget_to_files
 from keylift.core.errors import RigError
-from rig_samples import empty_scene, make_rig
+from rig_samples import empty_scene, evaluated, make_rig, standing_pose
 
 
 @pytest.fixture(autouse=True)
@@ -160,3 +164,196 @@ def test_scripts_in_a_rig_do_not_run(tmp_path: Path) -> None:
     path = saved(tmp_path / "scripted.blend")
     open_rig(str(path))
     assert "ran" not in bpy.context.scene
+
+
+HAND = ("mixamorig:LeftHand", "mixamorig:Hips")
+
+
+def library(folder: Path) -> Path:
+    """A rig, a mesh that it moves, and a prop, in a collection within the collection "hero"."""
+    armature = make_rig("mixamo")
+    hero, inner = bpy.data.collections.new("hero"), bpy.data.collections.new("inner")
+    bpy.context.scene.collection.children.link(hero)
+    hero.children.link(inner)
+    hero.instance_offset = (0.0, 0.0, 0.25)
+    bpy.ops.mesh.primitive_cube_add(size=0.1)
+    body = bpy.context.object
+    body.name = "body"
+    body.parent = armature
+    body.modifiers.new("Armature", "ARMATURE").object = armature
+    body.vertex_groups.new(name=HAND[1]).add(range(8), 1.0, "REPLACE")
+    for thing in (armature, body, bpy.data.objects.new("prop", None)):
+        for collection in thing.users_collection:
+            collection.objects.unlink(thing)
+        inner.objects.link(thing)
+    armature.location = (0.5, 0.0, 0.0)
+    path = folder / "library.blend"
+    bpy.ops.wm.save_as_mainfile(filepath=str(path))
+    empty_scene()
+    return path
+
+
+def linked(path: Path, kind: str, *names: str) -> list[Any]:
+    with bpy.data.libraries.load(str(path), link=True) as (_, wanted):
+        setattr(wanted, kind, list(names))
+    return list(getattr(wanted, kind))
+
+
+def by_itself(path: Path) -> None:
+    bpy.context.scene.collection.objects.link(linked(path, "objects", "mixamo")[0])
+
+
+def beside_its_mesh(path: Path) -> None:
+    shots = bpy.data.collections.new("shots")
+    bpy.context.scene.collection.children.link(shots)
+    for thing in linked(path, "objects", "mixamo", "body"):
+        shots.objects.link(thing)
+
+
+def in_a_collection(path: Path) -> None:
+    shots = bpy.data.collections.new("shots")
+    bpy.context.scene.collection.children.link(shots)
+    shots.children.link(linked(path, "collections", "hero")[0])
+
+
+def in_an_instance(path: Path) -> None:
+    hero = linked(path, "collections", "hero")[0]
+    for name, x in (("placed", 2.0), ("second", 5.0)):
+        empty = bpy.data.objects.new(name, None)
+        empty.instance_type, empty.instance_collection = "COLLECTION", hero
+        empty.location, empty.rotation_euler = (x, 1.0, 0.0), (0.0, 0.0, 0.6)
+        bpy.context.scene.collection.objects.link(empty)
+
+
+def as_an_override(path: Path) -> None:
+    by_itself(path)
+    bpy.data.objects["mixamo"].override_create(remap_local_usages=True)
+
+
+def in_rest_position(path: Path) -> None:
+    bpy.ops.wm.open_mainfile(filepath=str(path))
+    bpy.data.armatures["mixamo"].pose_position = "REST"
+    bpy.ops.wm.save_mainfile()
+    empty_scene()
+    by_itself(path)
+
+
+WAYS = (by_itself, beside_its_mesh, in_a_collection, in_an_instance, as_an_override, in_rest_position)
+
+
+def shown_things() -> list[str]:
+    return sorted(thing.name for thing in bpy.context.view_layer.objects)
+
+
+@pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
+def test_a_linked_rig_is_animated_where_it_stands(way: Callable[[Path], None], tmp_path: Path) -> None:
+    source = library(tmp_path)
+    way(source)
+    bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "shot.blend"))
+    before = {path: path.read_bytes() for path in (source, tmp_path / "shot.blend")}
+    armature = open_rig(str(tmp_path / "shot.blend"))
+    assert armature.library is None and armature.override_library is not None
+    assert not armature.override_library.is_system_override
+    stands_at = np.array(armature.matrix_world)
+
+    outputs = [tmp_path / "elsewhere" / "take.blend", tmp_path / "elsewhere" / "take.bvh"]
+    summary = retarget_to_files(
+        standing_pose(), rig=str(tmp_path / "shot.blend"), bone_map="auto", outputs=outputs, footage=None
+    )
+    assert summary.armature == "mixamo"
+    assert {path: path.read_bytes() for path in before} == before
+
+    bpy.ops.wm.open_mainfile(filepath=str(outputs[0]))
+    (armature,) = (thing for thing in bpy.context.view_layer.objects if thing.type == "ARMATURE")
+    assert armature.library is None and armature.animation_data.action.name == "take"
+    assert armature.data.pose_position == "POSE"
+    assert np.allclose(np.array(armature.matrix_world), stands_at, atol=1e-6)
+    posed = evaluated(armature, [1.0], HAND)[0]
+    rest = np.array([armature.matrix_world @ armature.data.bones[bone].matrix_local for bone in HAND])
+    assert np.abs(posed - rest).max() > 0.05
+
+    empty_scene()
+    bpy.ops.import_anim.bvh(filepath=str(outputs[1]))
+    found = evaluated(bpy.context.object, [1.0], HAND)[0]
+    assert np.abs(found[:, :3, 3] - posed[:, :3, 3]).max() < 1e-4
+
+
+def test_an_instance_is_replaced_in_its_place_and_the_others_stay(tmp_path: Path) -> None:
+    source = library(tmp_path)
+    in_an_instance(source)
+    bpy.context.view_layer.update()
+    empty = bpy.data.objects["placed"]
+    shown = [
+        np.array(instance.matrix_world)
+        for instance in bpy.context.evaluated_depsgraph_get().object_instances
+        if instance.object.name == "mixamo" and instance.parent and instance.parent.name == "placed"
+    ]
+    armature = animatable(linked_armature())
+    assert np.allclose(np.array(armature.matrix_world), shown[0], atol=1e-6)
+    assert shown_things() == ["body", "mixamo", "placed", "prop", "second"]
+    assert (empty.instance_type, bpy.data.objects["second"].instance_type) == ("NONE", "COLLECTION")
+    empty.location.x += 1.0
+    bpy.context.view_layer.update()
+    assert np.allclose(armature.matrix_world.translation[0], shown[0][0, 3] + 1.0, atol=1e-6)
+
+
+def linked_armature() -> Any:
+    return next(thing for thing in bpy.data.objects if thing.type == "ARMATURE" and thing.library)
+
+
+@pytest.mark.parametrize("way", [beside_its_mesh, in_a_collection, in_an_instance], ids=lambda way: way.__name__)
+def test_the_mesh_follows_the_override(way: Callable[[Path], None], tmp_path: Path) -> None:
+    way(library(tmp_path))
+    armature = animatable(linked_armature())
+    (body,) = (thing for thing in bpy.context.view_layer.objects if thing.name == "body")
+
+    def corner() -> np.ndarray:
+        bpy.context.view_layer.update()
+        now = body.evaluated_get(bpy.context.evaluated_depsgraph_get())
+        return np.array(now.matrix_world @ now.data.vertices[0].co)
+
+    before = corner()
+    armature.pose.bones[HAND[1]].location = (0.0, 0.3, 0.0)
+    assert np.linalg.norm(corner() - before) == pytest.approx(0.3, abs=1e-3)
+
+
+@pytest.mark.parametrize("way", [by_itself, in_a_collection], ids=lambda way: way.__name__)
+def test_local_things_that_hung_on_the_linked_rig_hang_on_the_override(
+    way: Callable[[Path], None], tmp_path: Path
+) -> None:
+    way(library(tmp_path))
+    rig = linked_armature()
+    bpy.ops.mesh.primitive_cube_add()
+    coat = bpy.context.object
+    coat.parent, coat.parent_type, coat.parent_bone = rig, "BONE", HAND[0]
+    coat.modifiers.new("Armature", "ARMATURE").object = rig
+    coat.constraints.new("COPY_LOCATION").target = rig
+    armature = animatable(rig)
+    assert (coat.parent, coat.modifiers[0].object, coat.constraints[0].target) == (armature,) * 3
+    assert (coat.parent_type, coat.parent_bone) == ("BONE", HAND[0])
+    assert len([thing for thing in bpy.context.view_layer.objects if thing.type == "ARMATURE"]) == 1
+
+
+def test_what_can_be_animated_already_is_left_as_it_is(tmp_path: Path) -> None:
+    armature = make_rig("mixamo")
+    assert animatable(armature) == armature and armature.override_library is None
+    empty_scene()
+    as_an_override(library(tmp_path))
+    armature = next(thing for thing in bpy.context.view_layer.objects if thing.type == "ARMATURE")
+    assert animatable(armature) == armature
+    assert len([thing for thing in bpy.data.objects if thing.type == "ARMATURE"]) == 2
+
+
+def test_a_library_that_is_gone_is_named(tmp_path: Path) -> None:
+    source = library(tmp_path)
+    by_itself(source)
+    bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "shot.blend"))
+    source.unlink()
+    with pytest.raises(RigError, match=r"shot\.blend' links its objects from '.*library\.blend', which is not there"):
+        open_rig(str(tmp_path / "shot.blend"))
+
+
+def test_a_linked_rig_that_is_shown_nowhere(tmp_path: Path) -> None:
+    (rig,) = linked(library(tmp_path), "objects", "mixamo")
+    with pytest.raises(RigError, match="can't be animated here"):
+        animatable(rig)
