@@ -30,6 +30,8 @@ _UNCHANGED = 1e-9
 _WIDEST_CHANNEL = 4
 _REMOVAL_PASSES = 6
 _GENTLE_ROUNDS = 20
+# The matrices of all bones at all samples of a long take would not fit in memory.
+_SAMPLES_AT_ONCE = 4096
 # Half-way between two keyed frames a bone's slopes can be at fault, which takes more than one key to mend. As long as
 # a key of another bone mends this part of the error, it gets one first.
 _WORTH_A_KEY = 0.2
@@ -87,6 +89,7 @@ def reduce_keys(
     frames:  (F,) rising places on the timeline, fractions allowed
     kept:    (F,) True where every channel must keep a key: a contact begins or ends
     planted: bone -> (F,) True while the bone's head must stay where it is
+    progress: hears how many rounds of adding keys there were, not of how many
 
     The rotation of each keyed bone comes first, then the location of each moved one. First and last frame always keep
     their keys.
@@ -203,7 +206,11 @@ class _FullMotion:
 
     def joints(self, values: np.ndarray, bones: list[int]) -> np.ndarray:
         """(T, 2 B, 3) heads, then tails of bones, armature space, where channel values (N, T, 4) bring them."""
-        return _heads_and_tails(self.rest, bones, self.posed(values, bones))
+        joints = np.empty((values.shape[1], 2 * len(bones), 3))
+        for start in range(0, len(joints), _SAMPLES_AT_ONCE):
+            part = slice(start, start + _SAMPLES_AT_ONCE)
+            joints[part] = _heads_and_tails(self.rest, bones, self.posed(values[:, part], bones))
+        return joints
 
     def channels(self, keyed: np.ndarray, slopes: np.ndarray) -> list[SparseChannel]:
         """What was found, as it travels. keyed: (N, F), slopes: (N, F, 4)"""
@@ -222,7 +229,7 @@ class _Bounds:
         rest, motion = full.rest, full.motion
         keyed, moved = list(motion.keyed), list(motion.moved)
         self.full, self.rotations = full, len(keyed)
-        self.bones = keyed + moved
+        self.bones = keyed + moved + sorted(set(planted) - {*keyed, *moved})
         # From here on, R rotations and M locations make N curves.
         parents = [max(rest.parents[bone], 0) for bone in moved]
         posed = full.posed(full.smooth, self.bones + parents)
@@ -240,7 +247,7 @@ class _Bounds:
         self.seen, self.joints_seen = full.smooth.copy(), self.joints.copy()
         self.smooth_share = np.where(np.arange(len(full.places)) % 2 == 0, 1.0, _SMOOTH_SHARE)
         carriers = [set(rest.ancestors(bone)) for bone in self.bones]
-        self.carried_by = np.array([[bone in line for bone in self.bones] for line in carriers * 2])
+        self.carried_by = np.array([[bone in line for bone in keyed + moved] for line in carriers * 2])
         self._allow(tolerance, planted)
 
     def _allow(self, tolerance: KeyTolerance, planted: dict[int, np.ndarray]) -> None:
@@ -249,7 +256,7 @@ class _Bounds:
         angle_rad = np.radians(tolerance.angle_deg) * _MARGIN
         distance = tolerance.distance_mm * _MARGIN / (1000 * self.full.rest.scale)
         self.may_turn = np.full((self.rotations, samples), angle_rad)
-        self.may_move = np.full((len(self.bones) - self.rotations, samples), distance)
+        self.may_move = np.full((len(self.full.tracks) - self.rotations, samples), distance)
         self.may_be_off = np.full((samples, self.joints.shape[1]), distance)
         for joint, bone in enumerate(self.bones):
             if bone not in planted:
