@@ -61,7 +61,7 @@ def animatable(armature_object: bpy.types.Object) -> bpy.types.Object:
 
 
 def _make_metarig() -> bpy.types.Object:
-    _fresh_scene()
+    fresh_scene()
     _, enabled_before = addon_utils.check("rigify")
     with unheard():
         if addon_utils.enable("rigify", default_set=True) is None:
@@ -80,7 +80,7 @@ def _remove_rigify_handlers() -> None:
             bpy.app.handlers.load_post.remove(handler)
 
 
-def _fresh_scene() -> None:
+def fresh_scene() -> None:
     """Blender's own empty scene. Preferences stay: resetting them would unload this very extension."""
     with unheard():
         bpy.ops.wm.read_homefile(use_empty=True, use_factory_startup=True)
@@ -91,7 +91,7 @@ def _open_blend(path: Path) -> None:
         beginning = file.read(8)
     if not beginning.startswith(_BLEND_BEGINNINGS):
         raise RigError(f"'{path}' is not a .blend file, or it is damaged. Save it again from Blender.")
-    _fresh_scene()
+    fresh_scene()
 
     def opening() -> None:
         # A rig from elsewhere may carry scripts; none of them runs.
@@ -116,7 +116,7 @@ def _import_bvh(path: Path) -> None:
 
 
 def _import(path: Path, addon: str, importing: Callable[[str], object]) -> None:
-    _fresh_scene()
+    fresh_scene()
     with unheard():
         if addon_utils.enable(addon, default_set=False) is None:
             raise RigError(f"This Blender can't read {path.suffix} files. Give the rig as a .blend file.")

@@ -14,18 +14,20 @@ from ..rig_mapping.bone_map import BoneMap, load_bone_map
 from ..rig_mapping.bone_motion import BoneMotion
 from ..rig_mapping.ik_controls import with_ik_controls
 from ..rig_mapping.key_reduction import KeyTolerance, SparseChannel, largest_errors, reduce_keys, share_of_keys
+from ..rig_mapping.own_skeleton import SKELETON, own_skeleton
 from ..rig_mapping.recognition import recognise
 from ..rig_mapping.rest_pose import RestPose
 from ..rig_mapping.rig_body import rig_body
-from ..rig_mapping.solve import RetargetOptions, solve
+from ..rig_mapping.solve import RetargetOptions, path_carrier, solve
 from .armature_reading import read_rest_pose
 from .blender_chatter import unheard
 from .contact_markers import write_contact_markers
 from .control_rigs import PropertyValues, property_values, read_controls
 from .footage_background import add_footage_camera, show_footage
 from .keyframe_writing import WrittenKeys, frame_numbers, write_keyframes
-from .rigs import open_rig
+from .rigs import animatable, fresh_scene, open_rig
 from .scene_export import export, exporter
+from .skeleton_armature import make_armature
 
 FIRST_FRAME = 1
 MAX_FPS = 32767
@@ -83,7 +85,7 @@ def bake_take(
     pose: PoseTrack,
     armature_object: bpy.types.Object,
     *,
-    bone_map: str,
+    bone_map: str | BoneMap,
     name: str,
     fps: float,
     options: TakeOptions | None = None,
@@ -91,12 +93,13 @@ def bake_take(
 ) -> tuple[RetargetSummary, BoneMotion]:
     """Key ``pose`` onto an armature of the open scene, in a new action ``name``.
 
-    bone_map: a preset's name, a file's path, or "auto"
+    bone_map: a preset's name, a file's path, "auto", or a bone map
     Raises RigError or FileFormatError when nothing can be mapped, or the armature can't be animated.
     """
     options = options or TakeOptions()
+    armature_object = animatable(armature_object)
     rest = read_rest_pose(armature_object)
-    mapping: BoneMap = recognise(rest) if bone_map == "auto" else load_bone_map(bone_map).bound_to(rest)
+    mapping = _mapping(rest, bone_map)
     rest, properties, warnings = _controls(armature_object, rest, mapping, options.retarget)
     motion = _solved(pose, rest, mapping, options.retarget)
     frames = frame_numbers(motion, fps, FIRST_FRAME)
@@ -128,6 +131,12 @@ def bake_take(
         warnings=tuple(warnings),
     )
     return summary, motion
+
+
+def _mapping(rest: RestPose, bone_map: str | BoneMap) -> BoneMap:
+    if bone_map == "auto":
+        return recognise(rest)
+    return (bone_map if isinstance(bone_map, BoneMap) else load_bone_map(bone_map)).bound_to(rest)
 
 
 def _solved(pose: PoseTrack, rest: RestPose, mapping: BoneMap, options: RetargetOptions) -> BoneMotion:
@@ -180,14 +189,14 @@ def retarget_to_files(
     steps = 2 + len(outputs)
     for output in outputs:
         exporter(output)
-    armature_object = open_rig(rig)
+    armature_object, mapped_by = _opened(rig, bone_map, pose)
     report(progress, 1, steps)
     scene = bpy.context.scene
     fps = set_frame_rate(scene, pose.fps)
     summary, motion = bake_take(
         pose,
         armature_object,
-        bone_map=bone_map,
+        bone_map=mapped_by,
         name=_take_name(pose, outputs),
         fps=fps,
         options=options,
@@ -211,6 +220,30 @@ def retarget_to_files(
         export(output, armature_object)
         report(progress, 3 + done, steps)
     return summary
+
+
+def check_rig(rig: str, bone_map: str, options: TakeOptions) -> None:
+    """Open ``rig`` in a fresh scene and raise KeyliftError when a take can't go onto it, before hours of work do."""
+    if rig == SKELETON:
+        return
+    # A user's own map first: it is read faster than the rig.
+    own_map = bone_map if bone_map == "auto" else load_bone_map(bone_map)
+    armature_object = open_rig(rig)
+    rest = read_rest_pose(armature_object)
+    mapping = _mapping(rest, own_map)
+    rest, _, _ = _controls(armature_object, rest, mapping, options.retarget)
+    body = rig_body(rest, mapping)
+    if options.retarget.path_on == "root":
+        path_carrier(rest, body)
+
+
+def _opened(rig: str, bone_map: str, pose: PoseTrack) -> tuple[bpy.types.Object, str | BoneMap]:
+    """The rig in a fresh scene, and by which bone map it is keyed."""
+    if rig != SKELETON:
+        return open_rig(rig), bone_map
+    fresh_scene()
+    rest, own_map = own_skeleton(pose)
+    return make_armature(rest), own_map
 
 
 def set_frame_rate(scene: bpy.types.Scene, fps: float) -> float:

@@ -168,17 +168,20 @@ def _moved_to(rest: RestPose, body: RigBody, motion: BoneMotion, hips_world: np.
     return replace(motion, locations=np.concatenate([location[:, None], motion.locations[:, 1:]], axis=1))
 
 
-def _carried_by_root(rest: RestPose, body: RigBody, motion: BoneMotion, hips_world: np.ndarray) -> BoneMotion:
-    """The rig's root bone takes the path on the floor, and what moved the hips only moves them about it.
-
-    Raises RigError when there is no root bone that can be moved.
-    """
+def path_carrier(rest: RestPose, body: RigBody) -> int:
+    """The root bone that can carry the path. Raises RigError when there is none apart from what moves the hips."""
     root = body.root
-    if root is None or root == motion.root_bone or rest.use_connect[root] or rest.locks[root].all():
+    if root is None or root == _root_bone(rest, body) or rest.use_connect[root] or rest.locks[root].all():
         raise RigError(
             f"'{rest.name}' has no root bone apart from its hips that could carry the path. Name it as 'root' in a "
             "bone map, or let the hips carry the path."
         )
+    return root
+
+
+def _carried_by_root(rest: RestPose, body: RigBody, motion: BoneMotion, hips_world: np.ndarray) -> BoneMotion:
+    """The rig's root bone takes the path on the floor, and what moved the hips only moves them about it."""
+    root = path_carrier(rest, body)
     ground_world = (hips_world - hips_world[:1]) * [1.0, 1.0, 0.0]
     ground = ground_world @ np.linalg.inv(rest.world_from_armature)[:3, :3].T
     unmoved = replace(motion, locations=np.zeros_like(motion.locations))

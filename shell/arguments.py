@@ -178,7 +178,7 @@ def add_rig_options(parser: argparse.ArgumentParser) -> None:
         default="rigify_metarig",
         metavar="FILE[:OBJECT]",
         help="the character: .blend, .fbx, .glb or .bvh, with :OBJECT where it has several armatures; or "
-        "rigify_metarig, which is made fresh",
+        "rigify_metarig, which is made fresh; or skeleton, a plain one of the person's own size",
     )
     group.add_argument(
         "--map",
@@ -186,6 +186,53 @@ def add_rig_options(parser: argparse.ArgumentParser) -> None:
         metavar="auto|PRESET|FILE",
         help="which bone is which part of the body: recognised, a preset, or your own JSON file",
     )
+
+
+def key_tolerance(text: str) -> tuple[float, float]:
+    """Read ``0.5,5``: degrees and millimetres."""
+    try:
+        degrees, millimetres = (float(part) for part in text.split(","))
+    except ValueError:
+        degrees = millimetres = 0.0
+    if not (0.001 <= degrees <= 90 and 0.001 <= millimetres <= 10_000):
+        raise argparse.ArgumentTypeError(
+            f"'{text}' is no bound; write degrees and millimetres with a comma between, for example 0.5,5"
+        )
+    return degrees, millimetres
+
+
+def add_take_options(parser: argparse.ArgumentParser) -> None:
+    """How the motion goes onto the rig."""
+    group = parser.add_argument_group("take")
+    group.add_argument(
+        "--path",
+        choices=["keep", "in-place", "both"],
+        default="keep",
+        help="walk through the room, stay in place, or walk, with a second action that stays in place",
+    )
+    group.add_argument(
+        "--path-on", choices=["hips", "root"], default="hips", help="which bone carries the path through the room"
+    )
+    group.add_argument(
+        "--no-plant-feet",
+        action="store_true",
+        help="turn the legs just as the person's are; feet may then slide a little on other proportions",
+    )
+    group.add_argument(
+        "--limbs",
+        choices=["fk", "ik"],
+        default="fk",
+        help="on control rigs: key the FK controls, or the IK controls of hands and feet with their poles",
+    )
+    group.add_argument(
+        "--reduce-keys",
+        type=key_tolerance,
+        nargs="?",
+        const=(0.5, 5.0),
+        metavar="DEG,MM",
+        help="keep only the keys that are needed to stay within so many degrees and millimetres (given alone: 0.5,5)",
+    )
+    group.add_argument("--no-markers", action="store_true", help="no timeline markers where feet come down and lift")
 
 
 def add_outputs(parser: argparse.ArgumentParser, endings: str) -> None:

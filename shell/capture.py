@@ -13,6 +13,7 @@ from .arguments import (
     add_lifting_options,
     add_outputs,
     add_rig_options,
+    add_take_options,
 )
 from .detect import find_people, numbers, open_video, possible_outputs
 from .lift import check_cameras, check_lifter, lift_track, read_camera
@@ -41,6 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--keep", type=Path, metavar="FOLDER", help="also keep the keypoints and the pose, to go on from them later"
     )
     add_rig_options(parser)
+    add_take_options(parser)
     add_lifting_options(parser)
     add_detection_options(parser)
 
