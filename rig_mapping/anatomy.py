@@ -57,7 +57,8 @@ _END_WORDS = frozenset("end nub site tip effector".split())
 _TWIST_WORDS = frozenset("twist roll twst".split())
 # A bone whose mirror image is further away than this share of the rig's height has no partner.
 _PARTNER_WITHIN = 0.06
-_CENTRAL = 0.03
+# Eyes are further aside than this.
+_CENTRAL = 0.013
 
 
 @dataclass(frozen=True)
@@ -169,7 +170,7 @@ class _LimbShape:
 
 
 _LEG = _LimbShape(("thigh", "shank", "foot"), _person("l_hip", "l_knee") / _person("l_knee", "l_ankle"), 0.2)
-_ARM = _LimbShape(("upperarm", "forearm", "hand"), 1.07, 0.18)
+_ARM = _LimbShape(("upperarm", "forearm", "hand"), 1.1, 0.22)
 
 
 class _BodySearch:
@@ -283,7 +284,7 @@ class _BodySearch:
         """In the plane of symmetry, with all that it carries: a collar begins there too, but goes aside."""
         carried = [self.at[below][0] for below in self.subtree(bone)]
         aside = float(np.mean([*carried, self.tail[bone][0]]))
-        return abs(float(self.at[bone][0])) < _CENTRAL and abs(aside) < _CENTRAL
+        return abs(float(self.at[bone][0])) < _CENTRAL and abs(aside) < 2 * _CENTRAL
 
     def _best_leg(self) -> _Limb | None:
         best: _Limb | None = None
@@ -330,7 +331,7 @@ class _BodySearch:
         if leg is None:
             penalty += self._leg_penalty(path, at, upper, length, high, low)
         else:
-            penalty += self._arm_penalty(path, at, upper, length, high, low, leg)
+            penalty += self._arm_penalty(path, at, upper, hinge, length, high, low, leg)
         best = self._straightest(at, upper, hinge, penalty)
         joints = (path[int(upper[best])], path[int(hinge[best])], end)
         left, middle, last = (self.partner[joint] for joint in joints)
@@ -357,7 +358,7 @@ class _BodySearch:
         beside = at[:, 0] > 0.02
         for place, top in enumerate(upper):
             above = at[top + 1 :][beside[top + 1 :]]
-            if len(above) and (np.linalg.norm(above - at[top], axis=1) > 0.015).any():
+            if len(above) and (np.linalg.norm(above - at[top], axis=1) > 0.03).any():
                 penalty[place] += 1.0
         return penalty
 
@@ -366,6 +367,7 @@ class _BodySearch:
         path: list[int],
         at: np.ndarray,
         upper: np.ndarray,
+        hinge: np.ndarray,
         length: np.ndarray,
         high: np.ndarray,
         low: np.ndarray,
@@ -382,9 +384,11 @@ class _BodySearch:
         penalty += 0.5 * (np.log(np.maximum(shoulder[:, 0], 1e-3) / size / 0.21) / 0.4) ** 2
         penalty += 0.5 * (np.log(rise / leg_length / _TRUNK_TO_LEG) / 0.35) ** 2
         penalty += 0.5 * (np.maximum(_angle(high, low) - np.radians(40.0), 0) / np.radians(30.0)) ** 2
-        fingers = sum(1 for child in self.children[path[0]] if self.children[child])
-        if fingers < 3:
+        if sum(1 for child in self.children[path[0]] if self.children[child]) < 3:
             penalty += 0.7
+        # Where an arm branches, fingers begin: a wrist lies before that, not after.
+        branches = np.array([len(self.children[bone]) > 1 for bone in path])
+        penalty += np.array([1.0 if branches[1:place].any() else 0.0 for place in hinge])
         # What hangs below a wrist reaches no further than a hand does, but for what it may hold.
         beyond = min(self._reach(path[0]), self._reach(self.partner[path[0]])) / size
         penalty += np.minimum(0.5 * (np.maximum(beyond - 0.24, 0.0) / 0.06) ** 2, 2.0)
@@ -546,6 +550,9 @@ class _Description:
         arms = {bone for limb in self.arms.values() for bone in search.subtree(self._arm_top(limb, chest_top))}
         arms |= {bone for limb in self.legs.values() for bone in search.subtree(limb[0])}
 
+        def top(bone: int) -> float:
+            return max(float(search.at[below][1]) for below in search.subtree(bone))
+
         def rising(bone: int) -> list[int]:
             return [
                 child
@@ -553,11 +560,8 @@ class _Description:
                 if child not in arms
                 and search.is_central(child)
                 and search.at[child][1] > search.at[bone][1] - 0.005
-                and search.at[child][1] > shoulder_height - 0.03
+                and top(child) > shoulder_height - 0.02
             ]
-
-        def top(bone: int) -> float:
-            return max(float(search.at[below][1]) for below in search.subtree(bone))
 
         path: list[int] = []
         bone = chest_top
@@ -570,6 +574,9 @@ class _Description:
         # A head begins below this; what comes higher marks its top.
         crown = shoulder_height + 0.53 * trunk_height
         while len(path) > 1 and (search.at[path[-1]][1] > crown or self._says(path[-1], _END_WORDS)):
+            path.pop()
+        # Bones that lie on each other at the top are one joint: the first carries the rest, a face for one.
+        while len(path) > 1 and np.linalg.norm(search.at[path[-1]] - search.at[path[-2]]) < 0.005:
             path.pop()
         # Where names say which is the head, they know best.
         named = [place for place, bone in enumerate(path) if "head" in search.votes[bone]]

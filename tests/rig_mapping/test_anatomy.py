@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from keylift.core.errors import RigError
 from keylift.rig_mapping.anatomy import Anatomy, find_body
 from keylift.rig_mapping.bone_map import load_bone_map
+from keylift.rig_mapping.recognition import recognise
 from keylift.rig_mapping.rest_pose import RestPose
 from keylift.rig_mapping.rig_body import rig_body
 from rig_skeletons import (
@@ -138,6 +140,23 @@ def test_bodies_of_odd_proportions(preset: str, legs: float, arms: float) -> Non
         return np.array([point[0] * arms, point[1], height])
 
     assert_limbs(rest_from_rows(preset, moved(family_rows(FAMILIES[preset]), odd)), preset)
+
+
+SAMPLES = Path(__file__).parents[3] / "shared" / "data" / "bvh_samples"
+
+
+@pytest.mark.parametrize("spec", ["rigify_metarig", SAMPLES / "daz_02_01.bvh", SAMPLES / "mb_02_01.bvh"])
+def test_rigs_out_of_blender_without_their_names(spec: str | Path) -> None:
+    pytest.importorskip("bpy")
+    from keylift.addon.armature_reading import read_rest_pose
+    from keylift.addon.rigs import open_rig
+
+    if isinstance(spec, Path) and not spec.is_file():
+        pytest.skip("the samples of motion capture files are not here")
+    rest = read_rest_pose(open_rig(str(spec)))
+    wanted = recognise(rest)
+    assert wanted.name != "auto"
+    assert found_in(rest)[1] == wanted.bones
 
 
 def test_skirts_hair_tails_wings_and_swords_are_no_limbs() -> None:
