@@ -298,9 +298,12 @@ class _Bounds:
         self._look_at(curves)
         off = np.linalg.norm(self.joints_seen - self.joints, axis=-1) / self.smooth_share[:, None]
         off = np.minimum(off, np.linalg.norm(self.joints_seen - self.straight_joints, axis=-1)) / self.may_be_off
-        around = np.pad(off, ((1, 1), (0, 0)))
-        time, joint = np.nonzero((off > 1) & (off >= around[:-2]) & (off >= around[2:]))
-        off = off[time, joint]
+        # One joint a sample: mostly the others are off for the same reason, and where not, it is their turn next.
+        joint = np.argmax(off, axis=1)
+        off = off[np.arange(len(off)), joint]
+        around = np.pad(off, 1)
+        time = np.flatnonzero((off > 1) & (off >= around[:-2]) & (off >= around[2:]))
+        off, joint = off[time], joint[time]
         if all_carriers:
             which, rows = np.nonzero(self.carried_by[joint])
             return rows, time[which], off[which]
