@@ -51,12 +51,14 @@ class RigMapping:
     family:   title of the family that the rig is of
     matches:  each bone of ``bone_map.bones``, in the order of ``SEGMENT_NAMES``
     problems: what is wrong or missing, and what to do about it
+    fits:     False for a given map that makes no body of the rig; the first of the problems says why
     """
 
     bone_map: BoneMap
     family: str
     matches: tuple[BoneMatch, ...]
     problems: tuple[str, ...]
+    fits: bool = True
 
     @property
     def score(self) -> float:
@@ -194,7 +196,7 @@ def _given(rest: RestPose, bone_map: BoneMap) -> RigMapping:
     try:
         check_fit(rest, bound)
     except RigError as problem:
-        return replace(mapping, problems=(str(problem), *mapping.problems))
+        return replace(mapping, problems=(str(problem), *mapping.problems), fits=False)
     return mapping
 
 
