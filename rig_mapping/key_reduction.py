@@ -94,7 +94,7 @@ def reduce_keys(
     The rotation of each keyed bone comes first, then the location of each moved one. First and last frame always keep
     their keys.
     """
-    if len(frames) != len(motion) or (np.diff(frames) <= 0).any():
+    if len(frames) != len(motion) or not (np.diff(frames) > 0).all():
         raise ValueError("reduce_keys needs a place on the timeline for every frame, in rising order.")
     report(progress, 0, None)
     full = _FullMotion(rest, motion, frames)
