@@ -21,6 +21,8 @@ _HALF_KNOWN = 0.5
 _AGREEMENT = 0.75
 # No person's upper arm or thigh is this many times as long as what follows it, or the other way round.
 _ODD_PROPORTION = 3.0
+_ODD_SIDES = 1.5
+_HINGED = (("upperarm", "forearm"), ("thigh", "shank"))
 _PARENT_SEGMENT = {segment.name: segment.parent for segment in SEGMENTS}
 _WITHOUT = {
     "spine": "the trunk bends at the chest alone",
@@ -282,8 +284,8 @@ def _match_by_name(segment: str, bone: str, wanted: tuple[str, ...], named: Bone
     if not named.is_preset:
         return BoneMatch(segment, bone, _SAME_NAME, f"the bone map '{named.name}' says so")
     if bone in wanted:
-        return BoneMatch(segment, bone, _SAME_NAME, f"has the name of {named.title}")
-    return BoneMatch(segment, bone, _OTHER_SPELLING, f"has a name of {named.title}, spelled differently")
+        return BoneMatch(segment, bone, _SAME_NAME, f"named as in '{named.title}'")
+    return BoneMatch(segment, bone, _OTHER_SPELLING, f"named as in '{named.title}', spelled differently")
 
 
 def _missing(bound: BoneMap) -> list[str]:
@@ -303,18 +305,25 @@ def _missing(bound: BoneMap) -> list[str]:
 def _odd(rest: RestPose, bound: BoneMap) -> list[str]:
     """Parts of unlike length, and sides of unlike build: signs that a bone is in the wrong place."""
     place = {name: bone for bone, name in enumerate(rest.names)}
-    texts = []
+    lengths: dict[str, float] = {}
     for side in "lr":
-        for upper, lower, end in (("upperarm", "forearm", "hand"), ("thigh", "shank", "foot")):
-            parts = [f"{side}_{part}" for part in (upper, lower, end)]
-            if not all(part in bound.bones for part in parts):
-                continue
+        for limb in (("upperarm", "forearm", "hand"), ("thigh", "shank", "foot")):
+            parts = [f"{side}_{part}" for part in limb if f"{side}_{part}" in bound.bones]
             heads = [rest.heads[place[bound.bones[part][0]]] for part in parts]
-            lengths = [float(np.linalg.norm(b - a)) for a, b in zip(heads, heads[1:], strict=False)]
-            if min(lengths) * _ODD_PROPORTION < max(lengths):
+            for part, begin, end in zip(parts, heads, heads[1:], strict=False):
+                lengths[part] = float(np.linalg.norm(end - begin))
+    texts = []
+    for part, other, ratio in (
+        *((f"{side}_{upper}", f"{side}_{lower}", _ODD_PROPORTION) for side in "lr" for upper, lower in _HINGED),
+        *((f"l_{part}", f"r_{part}", _ODD_SIDES) for pair in _HINGED for part in pair),
+    ):
+        if part in lengths and other in lengths:
+            longer, shorter = sorted((lengths[part], lengths[other]), reverse=True)
+            if shorter * ratio < longer:
                 texts.append(
-                    f"The {titles(parts[0])} and the {titles(parts[1])} are of very unlike length. See whether "
-                    f"'{bound.bones[parts[1]][0]}' is the joint between them, and correct it in a bone map if not."
+                    f"The {titles(part)} and the {titles(other)} are of very unlike length. See whether "
+                    f"'{bound.bones[part][0]}' and '{bound.bones[other][0]}' begin where these parts do, and name the "
+                    "right bones in a bone map if not."
                 )
     for segment in SEGMENT_NAMES:
         other = f"r_{segment[2:]}"

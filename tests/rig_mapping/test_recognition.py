@@ -193,7 +193,10 @@ def test_a_wrong_bone_in_the_middle_of_a_limb_is_pointed_out() -> None:
     bones = dict(load_bone_map("mpfb_default").bound_to(rest).bones)
     bones["l_upperarm"], bones["l_forearm"] = ("upperarm01.L",), ("upperarm02.L",)
     mapping = map_rig(rest, BoneMap("own.json", "Own", bones))
-    assert any("'upperarm02.L' is the joint between them" in problem for problem in mapping.problems)
+    assert any(
+        "left upper arm and the left forearm" in problem and "'upperarm02.L'" in problem for problem in mapping.problems
+    )
+    assert any("left forearm and the right forearm" in problem for problem in mapping.problems)
 
 
 def test_a_given_map_that_does_not_fit_says_so_first() -> None:

@@ -50,7 +50,7 @@ def test_a_known_rig_is_told_bone_by_bone(tmp_path: Path, capfd: pytest.CaptureF
     assert main(["rig", f"{path}:Hero"]) == 0
     out = capfd.readouterr().out
     assert "Hero: CMU motion capture (--map cmu_mb)" in out
-    assert "l_upperarm  LeftArm" in out and "has the name of CMU motion capture" in out
+    assert "l_upperarm  LeftArm" in out and "named as in 'CMU motion capture'" in out
     assert "- The left toes have no bone" in out
 
 
