@@ -52,11 +52,14 @@ def rest_pose(parents: tuple[int, ...] = PARENTS, scale: float = 1.0, seed: int 
     )
 
 
-def moving(rest: RestPose, frames: int = FRAMES, fps: float = 30.0, seed: int = 1) -> BoneMotion:
-    """Turns of all bones but the last, and a path, both faster and faster."""
-    rng = np.random.default_rng(seed)
+def moving(
+    rest: RestPose, frames: int = FRAMES, fps: float = 30.0, kept: np.ndarray | None = None, starts_s: float = 0.0
+) -> BoneMotion:
+    """Turns of all bones but the last, and a path, both faster and faster; all frames or those ``kept``."""
+    rng = np.random.default_rng(1)
+    index = np.arange(frames) if kept is None else kept
     keyed = tuple(range(len(rest) - 1))
-    since = (np.linspace(0, 1, frames) ** 2)[:, None, None]
+    since = ((index / max(1, frames - 1)) ** 2)[:, None, None]
     ends = [from_rotation_vector(rng.normal(0, 0.8, (1, len(keyed), 3))) for _ in range(2)]
     return BoneMotion(
         keyed=keyed,
@@ -64,8 +67,8 @@ def moving(rest: RestPose, frames: int = FRAMES, fps: float = 30.0, seed: int = 
         moved=(0,),
         locations=since * rng.normal(0, 1, (1, 1, 3)),
         world_scale=1.0,
-        time_s=np.arange(frames) / fps,
-        frame_index=np.arange(frames),
+        time_s=starts_s + index / fps,
+        frame_index=index,
         fps=fps,
         bone_map="",
     )
@@ -152,14 +155,8 @@ def test_uneven_times_are_written_at_a_steady_rate(tmp_path: Path) -> None:
     steady = moving(rest, 61, fps)
     # Pictures that were dropped, here and there up to five in a row.
     kept = np.array([0, 1, 2, 7, 8, 10, 11, 12, 16, 20, 21, 25, 30, 31, 32, 33, 38, 43, 44, 48, 52, 56, 60])
-    uneven = replace(
-        steady,
-        rotations_wxyz=steady.rotations_wxyz[kept],
-        locations=steady.locations[kept],
-        # From wherever the shot begins in the footage.
-        time_s=steady.time_s[kept] + 3.7,
-        frame_index=kept,
-    )
+    # From wherever the shot begins in the footage.
+    uneven = moving(rest, 61, fps, kept, starts_s=3.7)
     write_motion_bvh(tmp_path / "take.bvh", rest, uneven)
     found = heads_by_training(tmp_path / "take.bvh", rest)
     assert len(found) == 61
