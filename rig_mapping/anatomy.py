@@ -111,6 +111,8 @@ def find_body(rest: RestPose) -> Anatomy:
 
 
 _FEWEST_BONES = 9
+# No limb has more joints; a rope may.
+_LONGEST_LIMB = 64
 _CLEARLY_BETTER = 0.1
 # Limbs of odd people stay below 3; what is further away than this is none.
 _NO_LIMB = 10.0
@@ -308,7 +310,8 @@ class _BodySearch:
         """The likeliest upper joint and hinge above ``end``."""
         path = [bone for bone in self.line(end) if bone in self.partner]
         mirror_line = self.line(self.partner[end])
-        path = [bone for bone in path if self.partner[bone] in mirror_line]
+        on_mirror_line = set(mirror_line)
+        path = [bone for bone in path if self.partner[bone] in on_mirror_line][:_LONGEST_LIMB]
         if len(path) < 3 or path[0] != end:
             return None
         at = np.array([self.at[bone] for bone in path])
@@ -356,10 +359,9 @@ class _BodySearch:
         penalty += 0.5 * (np.log(np.maximum(hips[:, 0], 1e-3) / 0.055) / 0.6) ** 2
         # The hip is the highest joint beside the middle: one further down is a part of the thigh.
         beside = at[:, 0] > 0.02
-        for place, top in enumerate(upper):
-            above = at[top + 1 :][beside[top + 1 :]]
-            if len(above) and (np.linalg.norm(above - at[top], axis=1) > 0.03).any():
-                penalty[place] += 1.0
+        apart = np.linalg.norm(at[:, None] - at[None], axis=-1) > 0.03
+        has_higher = np.triu(apart & beside[None], 1).any(axis=1)
+        penalty += np.where(has_higher[upper], 1.0, 0.0)
         return penalty
 
     def _arm_penalty(
@@ -387,8 +389,8 @@ class _BodySearch:
         if sum(1 for child in self.children[path[0]] if self.children[child]) < 3:
             penalty += 0.7
         # Where an arm branches, fingers begin: a wrist lies before that, not after.
-        branches = np.array([len(self.children[bone]) > 1 for bone in path])
-        penalty += np.array([1.0 if branches[1:place].any() else 0.0 for place in hinge])
+        branches = np.cumsum([place > 0 and len(self.children[bone]) > 1 for place, bone in enumerate(path)])
+        penalty += np.where(branches[hinge - 1] > 0, 1.0, 0.0)
         # What hangs below a wrist reaches no further than a hand does, but for what it may hold.
         beyond = min(self._reach(path[0]), self._reach(self.partner[path[0]])) / size
         penalty += np.minimum(0.5 * (np.maximum(beyond - 0.24, 0.0) / 0.06) ** 2, 2.0)
@@ -396,7 +398,8 @@ class _BodySearch:
 
     def _reach(self, bone: int) -> float:
         """How far the bones below go from ``bone``."""
-        return float(max(np.linalg.norm(self.at[below] - self.at[bone]) for below in self.subtree(bone)))
+        carried = np.array([self.at[below] for below in self.subtree(bone)])
+        return float(np.linalg.norm(carried - self.at[bone], axis=1).max())
 
     def _straightest(self, at: np.ndarray, upper: np.ndarray, hinge: np.ndarray, penalty: np.ndarray) -> int:
         """The pair of least penalty when what it passes over counts too; adds that to ``penalty``."""
