@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ..core.rotations import between, from_rotation_vector, inverse, multiply, normalised, rotate, slerp
+from ..core.rotations import between, from_rotation_vector, inverse, multiply, normalised, rotate, to_rotation_vector
 from ..core.segments import SEGMENT_NAMES, SEGMENTS, T_POSE_M
 from ..core.skeletons import LANDMARKS_41
 from .rest_pose import RestPose
@@ -29,8 +29,20 @@ _ENDS_AT = {
     },
 }
 # What a limb's twist is counted against: at its near end, and at its far end where that differs from its own.
-_TWIST_FROM = {"upperarm": "clavicle", "forearm": "upperarm", "thigh": "pelvis", "shank": "thigh"}
-_TWIST_TO = {"forearm": "hand", "shank": "foot"}
+_TWIST_FROM = {"upperarm": "clavicle", "forearm": "upperarm", "thigh": "pelvis"}
+_TWIST_TO = {"forearm": "hand"}
+# Two neighbours turned against each other by half a turn have no way between them; nearing that, nothing is shared.
+_SHARED_WHOLLY_RAD, _NOT_SHARED_RAD = np.radians(110.0), np.radians(170.0)
+# Twist is counted from the middle of where a limb can go, in T-pose axes for the left side: what lies opposite, where a
+# twist can't be told, is out of its reach.
+_MIDDLE_OF_REACH = {
+    "upperarm": np.array([1.0, -0.5, 0.7]),
+    "forearm": np.array([0.3, 0.0, 1.0]),
+    "thigh": np.array([0.2, -0.7, 0.7]),
+}
+# A limb folded back on itself has no twist: below this cosine of half its swing what there is of it counts less.
+_SWING_COSINE = 0.4
+_TWIST_WHOLLY_RAD = np.radians(110.0)
 
 
 def shared_turns(rest: RestPose, body: RigBody, turns: np.ndarray) -> dict[int, np.ndarray]:
@@ -49,9 +61,12 @@ def shared_turns(rest: RestPose, body: RigBody, turns: np.ndarray) -> dict[int, 
         shared.update(zip(chain, own, strict=True))
     for segment, bones in body.twist.items():
         from_rest = inverse(body.rest_turns[SEGMENT_NAMES.index(segment)])
-        twisted = _limb_share(segment, turns)
+        own = turns[:, SEGMENT_NAMES.index(segment)]
+        # A knee doesn't twist, so a lower leg has nothing to share.
+        twisted = _limb_share(segment, turns) if segment[2:] in _TWIST_FROM else None
         for bone in bones:
-            shared[bone] = multiply(twisted(_place_along(rest, body, segment, bone)), from_rest)
+            turn = own if twisted is None else twisted(_place_along(rest, body, segment, bone))
+            shared[bone] = multiply(turn, from_rest)
     return shared
 
 
@@ -87,16 +102,24 @@ def _trunk_share(segment: str, count: int, body: RigBody, turns: np.ndarray) -> 
     own = turns[:, SEGMENT_NAMES.index(segment)]
     below, above = turn(_TRUNK_BELOW.get(segment)), turn(_TRUNK_ABOVE.get(segment))
     if segment == "pelvis":
-        return lambda place: slerp(own, above, place / count)
+        return lambda place: _leaning(own, above, place / count)
     if segment == "chest":
         spine = turn("spine")
-        return lambda place: slerp(spine, own, (place + 1) / count)
+        return lambda place: _leaning(own, spine, 1.0 - (place + 1) / count)
 
     def share(place: int) -> np.ndarray:
         off_middle = (place + 0.5) / count - 0.5
-        return slerp(own, above if off_middle > 0 else below, abs(off_middle))
+        return _leaning(own, above if off_middle > 0 else below, abs(off_middle))
 
     return share
+
+
+def _leaning(own: np.ndarray, towards: np.ndarray, share: float) -> np.ndarray:
+    """(F, 4) ``own`` turned by a share of what parts it from ``towards``."""
+    between_them = to_rotation_vector(multiply(inverse(own), towards))
+    apart = np.linalg.norm(between_them, axis=-1, keepdims=True)
+    trust = np.clip((_NOT_SHARED_RAD - apart) / (_NOT_SHARED_RAD - _SHARED_WHOLLY_RAD), 0.0, 1.0)
+    return multiply(own, from_rotation_vector(share * trust * between_them))
 
 
 def _limb_share(segment: str, turns: np.ndarray) -> Callable[[float], np.ndarray]:
@@ -109,8 +132,9 @@ def _limb_share(segment: str, turns: np.ndarray) -> Callable[[float], np.ndarray
     def turn(name: str) -> np.ndarray:
         return turns[:, SEGMENT_NAMES.index(name if name == "pelvis" else f"{side}_{name}")]
 
-    since_start = _twist(multiply(inverse(turn(_TWIST_FROM[part])), own), along)
-    to_end = _twist(multiply(inverse(own), turn(_TWIST_TO[part])), along) if part in _TWIST_TO else None
+    middle = normalised(_MIDDLE_OF_REACH[part] * [1.0 if side == "l" else -1.0, 1.0, 1.0])
+    since_start = _twist(multiply(inverse(turn(_TWIST_FROM[part])), own), along, middle)
+    to_end = _twist(multiply(inverse(own), turn(_TWIST_TO[part])), along, along) if part in _TWIST_TO else None
 
     def share(place: float) -> np.ndarray:
         if to_end is None:
@@ -123,10 +147,18 @@ def _limb_share(segment: str, turns: np.ndarray) -> Callable[[float], np.ndarray
     return share
 
 
-def _twist(turn: np.ndarray, axis: np.ndarray) -> np.ndarray:
-    """(F,) radians, without jumps: how far ``turn`` (F, 4) twists about a unit ``axis`` (3,)."""
-    twist = np.unwrap(2 * np.arctan2(turn[:, 1:] @ axis, turn[:, 0]))
-    return twist - 2 * np.pi * np.round(np.median(twist) / (2 * np.pi))
+def _twist(turn: np.ndarray, along: np.ndarray, middle: np.ndarray) -> np.ndarray:
+    """(F,) radians, without jumps: how far ``turn`` (F, 4) twists a limb that lies along a unit ``along`` (3,) before.
+
+    middle: (3,) unit direction of the limb that is taken to be reached without any twist, on the shortest way
+    It fades where it can't be told: towards half a turn, and in a limb that points away from the middle.
+    """
+    from_middle = multiply(turn, inverse(between(along, middle)))
+    about = from_middle[:, 1:] @ middle
+    twist = 2 * np.arctan2(about, from_middle[:, 0])
+    twist = (twist + np.pi) % (2 * np.pi) - np.pi
+    trust = np.clip((np.pi - np.abs(twist)) / (np.pi - _TWIST_WHOLLY_RAD), 0.0, 1.0)
+    return twist * trust * np.clip(np.hypot(about, from_middle[:, 0]) / _SWING_COSINE, 0.0, 1.0)
 
 
 def _pointing_as_one(
