@@ -222,7 +222,8 @@ def test_deforming_bones_alone_are_a_body_among_helpers_on_top_of_them() -> None
 @pytest.mark.parametrize("helper", ["IK_", "MCH-", "ORG-", "tweak_", "CTRL "])
 def test_helpers_are_told_by_their_names(helper: str) -> None:
     rows = family_rows(FAMILIES["mixamo"])
-    rows += [(f"{helper}{name}", f"{helper}{p}" if p else None, head, tail) for name, p, head, tail in rows]
+    # The helpers come first, so that nothing but their names speaks against them.
+    rows = [(f"{helper}{name}", f"{helper}{p}" if p else None, head, tail) for name, p, head, tail in rows] + rows
     # Nothing else that the names say is known.
     rest = renamed(rest_from_rows("Rig", rows), lambda name: name.replace("mixamorig:", "q"))
     found = find_body(rest)
