@@ -15,11 +15,12 @@ import bpy
 
 from keylift.addon.armature_reading import read_rest_pose
 from keylift.addon.keyframe_writing import frame_numbers, write_keyframes
-from keylift.addon.takes import bake_take, set_frame_rate
+from keylift.addon.takes import TakeOptions, bake_take, set_frame_rate
 from keylift.core.camera import Camera
 from keylift.core.errors import Cancelled, RigError
 from keylift.core.tracks import PoseTrack
 from keylift.rig_mapping.bone_motion import BoneMotion, fk
+from keylift.rig_mapping.key_reduction import KeyTolerance
 from keylift.rig_mapping.recognition import recognise
 from keylift.rig_mapping.rotation_channels import EULER_ORDERS
 from keylift.rig_mapping.solve import solve
@@ -229,30 +230,185 @@ def test_stopping_leaves_the_old_action_in_place() -> None:
     assert [action.name for action in bpy.data.actions] == ["old"]
 
 
-def test_a_linked_armature_says_what_to_do(tmp_path: Any) -> None:
+def linked_rig(library: str) -> Any:
+    """Mixamo's rig, linked into an empty scene from a file that is made for it."""
     make_rig("mixamo")
-    library = str(tmp_path / "library.blend")
     bpy.ops.wm.save_as_mainfile(filepath=library)
     empty_scene()
     with bpy.data.libraries.load(library, link=True) as (_, wanted):
         wanted.objects = ["mixamo"]
     linked = bpy.data.objects["mixamo"]
     bpy.context.scene.collection.objects.link(linked)
+    return linked
+
+
+def test_a_linked_armature_gets_an_override_and_its_library_stays(tmp_path: Any) -> None:
+    library = tmp_path / "library.blend"
+    linked = linked_rig(str(library))
+    before = hashlib.sha256(library.read_bytes()).hexdigest()
+    summary, motion = bake_take(walking(), linked, bone_map="auto", name="take", fps=30.0)
+    override = next(thing for thing in bpy.context.scene.objects if thing.override_library is not None)
+    rest = read_rest_pose(override)
+    found = evaluated(override, frame_numbers(motion, 30.0), rest.names)
+    assert_same(found, rest.world_from_armature @ fk(rest, motion))
+    assert summary.frames == FRAMES
+    assert hashlib.sha256(library.read_bytes()).hexdigest() == before
+
+
+def test_keys_are_not_written_onto_a_linked_armature(tmp_path: Any) -> None:
+    linked = linked_rig(str(tmp_path / "library.blend"))
+    rest = read_rest_pose(linked)
     with pytest.raises(RigError, match="library override"):
-        bake_take(walking(), linked, bone_map="auto", name="take", fps=30.0)
+        write_keyframes(linked, rest, solve(walking(), rest, recognise(rest)), "take", fps=30.0)
 
 
 def test_a_library_override_can_be_keyed(tmp_path: Any) -> None:
-    make_rig("mixamo")
-    library = str(tmp_path / "library.blend")
-    bpy.ops.wm.save_as_mainfile(filepath=library)
-    empty_scene()
-    with bpy.data.libraries.load(library, link=True) as (_, wanted):
-        wanted.objects = ["mixamo"]
-    linked = bpy.data.objects["mixamo"]
-    bpy.context.scene.collection.objects.link(linked)
+    linked = linked_rig(str(tmp_path / "library.blend"))
     override = linked.override_create(remap_local_usages=True)
     assert_same(*keyed(override, walking()))
+
+
+def test_locked_channels_keep_their_value_and_get_no_keys() -> None:
+    armature = make_rig("mixamo")
+    knee, wrist, hips = (armature.pose.bones[f"mixamorig:{name}"] for name in ("LeftLeg", "RightHand", "Hips"))
+    knee.rotation_mode = "XYZ"
+    knee.lock_rotation = (False, True, True)
+    wrist.lock_rotation = (True, True, True)
+    wrist.rotation_quaternion = (0.9, 0.1, 0.3, 0.3)
+    hips.lock_location = (True, False, False)
+    kept = wrist.rotation_quaternion.normalized().copy()
+    summary, motion = bake_take(walking(), armature, bone_map="auto", name="take", fps=30.0)
+    curves = {(curve.data_path, curve.array_index) for curve in curves_of(bpy.data.actions[summary.action])}
+    assert {index for path, index in curves if path == knee.path_from_id("rotation_euler")} == {0}
+    assert {index for path, index in curves if path == hips.path_from_id("location")} == {1, 2}
+    rest = read_rest_pose(armature)
+    found = evaluated(armature, frame_numbers(motion, 30.0), rest.names)
+    assert_same(found, rest.world_from_armature @ fk(rest, motion))
+    assert knee.rotation_euler[1:] == (0.0, 0.0)
+    assert abs(wrist.rotation_quaternion.dot(kept)) == pytest.approx(1.0, abs=1e-6)
+
+
+@pytest.mark.parametrize("mode", ["QUATERNION", "XYZ", "AXIS_ANGLE"])
+def test_fewer_keys_do_the_same_within_the_bound_as_blender_evaluates_them(mode: str) -> None:
+    armature = make_rig("mixamo")
+    for bone in armature.pose.bones:
+        bone.rotation_mode = mode
+    pose = walking(60)
+    summary, motion = bake_take(
+        pose, armature, bone_map="auto", name="take", fps=pose.fps, options=TakeOptions(reduce=KeyTolerance(0.5, 5.0))
+    )
+    assert summary.share_of_keys < 0.4  # a walk of two seconds whose contacts alone ask for a fifth of the keys
+    assert summary.largest_errors[0] <= 0.5 and summary.largest_errors[1] <= 5.0
+    rest = read_rest_pose(armature)
+    found = evaluated(armature, frame_numbers(motion, pose.fps), rest.names)
+    expected = rest.world_from_armature @ fk(rest, motion)
+    below = [bone for bone in range(len(rest)) if motion.root_bone in rest.ancestors(bone)]
+    off = np.linalg.norm(found[:, below, :3, 3] - expected[:, below, :3, 3], axis=-1)
+    assert 1e-6 < off[:, [below.index(bone) for bone in motion.keyed]].max() <= 5.1e-3
+    changes = np.flatnonzero((motion.stands[1:] != motion.stands[:-1]).any(axis=1)) + 1
+    assert len(changes)
+    for curve in curves_of(bpy.data.actions[summary.action]):
+        keyed = {round(point.co[0]) - 1 for point in curve.keyframe_points}
+        assert set(changes.tolist()) <= keyed, "a contact begins or ends without a key"
+
+
+def test_contacts_become_markers_and_a_second_take_replaces_them() -> None:
+    armature = make_rig("mixamo")
+    scene = bpy.context.scene
+    scene.timeline_markers.new("mine", frame=7)
+    pose = walking(60)
+    for _ in range(2):
+        _, motion = bake_take(pose, armature, bone_map="auto", name="take", fps=pose.fps)
+        marks = {(marker.name, marker.frame) for marker in scene.timeline_markers}
+        assert ("mine", 7) in marks
+        left = motion.stands[:, :2].any(axis=1).astype(int)
+        downs = {int(index) + 2 for index in np.flatnonzero(np.diff(left) == 1)}
+        assert downs and {frame for name, frame in marks if name == "mixamo: left foot down"} == downs
+        assert len(marks) == len(scene.timeline_markers)
+    bake_take(pose, armature, bone_map="auto", name="take", fps=pose.fps, options=TakeOptions(markers=False))
+    assert len(marks) == len(scene.timeline_markers)
+
+
+def test_in_place_comes_as_a_second_action_that_is_not_played(tmp_path: Any) -> None:
+    armature = make_rig("mixamo")
+    pose = walking(40)
+    summary, _ = bake_take(
+        pose, armature, bone_map="auto", name="walk", fps=pose.fps, options=TakeOptions(also_in_place=True)
+    )
+    assert armature.animation_data.action.name == summary.action == "walk"
+    bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "both.blend"))
+    bpy.ops.wm.open_mainfile(filepath=str(tmp_path / "both.blend"))
+    armature = bpy.data.objects["mixamo"]
+    spans = []
+    for name in ("walk", "walk in place"):
+        armature.animation_data.action = bpy.data.actions[name]
+        if hasattr(armature.animation_data, "action_slot"):
+            armature.animation_data.action_slot = bpy.data.actions[name].slots[0]
+        hips = evaluated(armature, [1.0, 20.0, 40.0], ("mixamorig:Hips",))[:, 0, :3, 3]
+        spans.append(np.ptp(hips[:, :2], axis=0).max())
+    assert spans[0] > 0.3 and spans[1] < 0.05
+
+
+def everything_else(armature: Any) -> str:
+    """A hash of the whole file's data but for actions, markers, and what keyed bones show at the moment."""
+    digest = hashlib.sha256()
+    volatile = {"location", "rotation_quaternion", "rotation_euler", "rotation_axis_angle", "matrix", "matrix_basis"}
+    volatile |= {"matrix_channel", "head", "tail", "center", "x_axis", "y_axis", "z_axis", "vector", "length"}
+
+    def take(label: str, thing: Any, skip: set[str]) -> None:
+        for prop in sorted(thing.bl_rna.properties, key=lambda prop: prop.identifier):
+            if prop.identifier in skip or prop.type in ("POINTER", "COLLECTION"):
+                continue
+            value = getattr(thing, prop.identifier, None)
+            value = tuple(value) if getattr(prop, "is_array", False) else value
+            digest.update(f"{label}.{prop.identifier}={value!r}\n".encode())
+
+    for thing in sorted(bpy.data.objects, key=lambda thing: thing.name):
+        take(thing.name, thing, {"mode"})
+    for bone in armature.data.bones:
+        take(bone.name, bone, set())
+        digest.update(repr([tuple(row) for row in bone.matrix_local]).encode())
+    for bone in armature.pose.bones:
+        take(bone.name, bone, volatile)
+        digest.update(repr(sorted((key, str(value)) for key, value in bone.items())).encode())
+        for constraint in bone.constraints:
+            take(constraint.name, constraint, set())
+    data = armature.animation_data
+    for track in data.nla_tracks:
+        take(track.name, track, set())
+        for strip in track.strips:
+            take(strip.name, strip, set())
+    for action in bpy.data.actions:
+        if action.name in ("old", "layer"):
+            for curve in curves_of(action):
+                digest.update(repr([(curve.data_path, tuple(p.co)) for p in curve.keyframe_points]).encode())
+    return digest.hexdigest()
+
+
+def test_all_that_is_not_the_take_is_as_before() -> None:
+    """An old action, the NLA, unkeyed bones, constraints, custom properties, other objects: a hash over all of them."""
+    armature = make_rig("game_engine")
+    pose = walking()
+    rest = read_rest_pose(armature)
+    motion = solve(pose, rest, recognise(rest))
+    layer = write_keyframes(armature, rest, motion, "layer", fps=30.0)
+    track = armature.animation_data.nla_tracks.new()
+    strip = track.strips.new("layer", 1, layer)
+    if hasattr(strip, "action_slot"):
+        strip.action_slot = layer.slots[0]
+    write_keyframes(armature, rest, motion, "old", fps=30.0)
+    armature.pose.bones["head"].constraints.new("LIMIT_ROTATION")
+    armature.pose.bones["pelvis"]["mine"] = 0.5
+    armature.pose.bones["spine_01"].rotation_mode = "ZYX"
+    armature.scale = (0.5, 0.5, 0.5)
+    bpy.context.scene.collection.objects.link(bpy.data.objects.new("Bystander", None))
+    bpy.context.view_layer.update()
+    before = everything_else(armature)
+    summary, _ = bake_take(pose, armature, bone_map="auto", name="take", fps=30.0)
+    assert everything_else(armature) == before
+    assert armature.animation_data.action.name == summary.action == "take"
+    armature.pose.bones["head"].constraints[0].influence = 0.9
+    assert everything_else(armature) != before, "the hash sees a change"
 
 
 def test_constraints_on_keyed_bones_are_told() -> None:

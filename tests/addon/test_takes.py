@@ -24,7 +24,7 @@ from keylift.core.camera import Camera
 from keylift.core.errors import Cancelled, FileFormatError, OutputError, RigError
 from keylift.core.track_files import write_pose
 from keylift.core.tracks import PoseTrack
-from rig_samples import empty_scene, evaluated, make_rig
+from rig_samples import empty_scene, evaluated, make_armature, make_rig
 from walker import camera_from_world, filmed, walk
 
 FRAMES = 20
@@ -247,13 +247,22 @@ def test_an_output_that_cannot_be_written(tmp_path: Path) -> None:
 
 
 def test_a_rig_that_nothing_can_be_mapped_on(tmp_path: Path) -> None:
-    armature = make_rig("cmu_mb")
-    for index, bone in enumerate(armature.data.bones):
-        bone.name = f"Bone.{index:03d}"
+    make_armature(
+        "crane", [["base", "", [0, 0, 0], [0, 0, 1], 0.0, False], ["jib", "base", [0, 0, 1], [2, 0, 1], 0.0, True]]
+    )
     bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "rig.blend"))
     with pytest.raises(RigError, match="--map FILE"):
         take(walking(), tmp_path / "take.blend", rig=str(tmp_path / "rig.blend"))
     assert not (tmp_path / "take.blend").exists()
+
+
+def test_a_rig_whose_names_say_nothing_is_mapped_by_its_shape(tmp_path: Path) -> None:
+    armature = make_rig("cmu_mb")
+    for index, bone in enumerate(armature.data.bones):
+        bone.name = f"Bone.{index:03d}"
+    bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "rig.blend"))
+    summary = take(walking(), tmp_path / "take.blend", rig=str(tmp_path / "rig.blend"))
+    assert summary.keyed_bones >= 21
 
 
 def test_an_own_map_makes_it_work(tmp_path: Path) -> None:
