@@ -19,7 +19,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         from .shell.interruption import let_go
 
         let_go()
-        if os.environ.get("WORLD_SIZE", "1") not in ("", "0", "1"):
+        if os.environ.get("WORLD_SIZE", "1") not in ("", "0", "1") or _blender_crashes_at_the_end():
             _leave_at_once(code)
         return code
     except KeyboardInterrupt:
@@ -28,11 +28,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
 
 
-def _leave_at_once(code: int) -> None:
-    """End a process that shared a run with others, all of whose files are closed.
+def _blender_crashes_at_the_end() -> bool:
+    """Blender 4.2 as a Python module is torn down twice once an add-on was enabled, with all work done by then."""
+    bpy = sys.modules.get("bpy")
+    return bpy is not None and bpy.app.version < (4, 5)
 
-    torch 2.13 holds gloo's threads until the process ends, even when the group is destroyed, and at times they abort
-    an interpreter that tidies up under them; torchrun would take that for a process that died.
+
+def _leave_at_once(code: int) -> None:
+    """End a process all of whose files are closed without tidying up, where that is known to go wrong.
+
+    One is a process that shared a run with others: torch 2.13 holds gloo's threads until the process ends, even when
+    the group is destroyed, and at times they abort an interpreter that tidies up under them; torchrun would take that
+    for a process that died. The other is an old Blender's.
     """
     with suppress(OSError, ValueError):
         sys.stdout.flush()

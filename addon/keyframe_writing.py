@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -78,7 +78,9 @@ def write_keyframes(
     action = bpy.data.actions.new(action_name)
     try:
         new_curve = _curve_maker(action, armature_object)
-        channels = _dense_channels(rest, motion) if keys.sparse is None else keys.sparse
+        channels: Iterable[_DenseChannel | SparseChannel] = (
+            _dense_channels(rest, motion) if keys.sparse is None else keys.sparse
+        )
         for index, channel in enumerate(channels):
             report(progress, index, len(motion.keyed) + len(motion.moved))
             pose_bone = armature_object.pose.bones[rest.names[channel.bone]]

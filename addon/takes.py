@@ -14,9 +14,10 @@ from ..rig_mapping.bone_map import BoneMap, load_bone_map
 from ..rig_mapping.bone_motion import BoneMotion
 from ..rig_mapping.ik_controls import with_ik_controls
 from ..rig_mapping.key_reduction import KeyTolerance, SparseChannel, largest_errors, reduce_keys, share_of_keys
-from ..rig_mapping.own_skeleton import SKELETON, own_skeleton
+from ..rig_mapping.own_skeleton import own_skeleton
 from ..rig_mapping.recognition import recognise
 from ..rig_mapping.rest_pose import RestPose
+from ..rig_mapping.rig_address import SKELETON
 from ..rig_mapping.rig_body import rig_body
 from ..rig_mapping.solve import RetargetOptions, path_carrier, solve
 from .armature_reading import read_rest_pose

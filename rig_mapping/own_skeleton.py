@@ -11,8 +11,8 @@ from ..core.tracks import PoseTrack
 from .bone_map import BoneMap
 from .planted_feet import STANDS
 from .rest_pose import RestPose
+from .rig_address import SKELETON
 
-SKELETON = "skeleton"
 _TRUNK = {"pelvis": "Hips", "spine": "Spine", "chest": "Chest", "neck": "Neck", "head": "Head"}
 _LIMBS = {
     "clavicle": "Shoulder",

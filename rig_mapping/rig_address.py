@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+# Instead of a file: a plain skeleton of the person's own size.
+SKELETON = "skeleton"
 RIG_ENDINGS = (".blend", ".fbx", ".glb", ".gltf", ".bvh")
 # The first ending that a colon follows parts the two: importers call an armature "walk.bvh", and a colon elsewhere in
 # a path is a drive's, "C:\hero.blend".

@@ -54,11 +54,11 @@ def shared_turns(rest: RestPose, body: RigBody, turns: np.ndarray) -> dict[int, 
     for segment, chain in body.chains.items():
         share = _sharing(segment, chain, rest, body, turns)
         from_rest = inverse(body.rest_turns[SEGMENT_NAMES.index(segment)])
-        own = [multiply(share(place), from_rest) for place in range(len(chain))]
+        of_bones = [multiply(share(place), from_rest) for place in range(len(chain))]
         if len(chain) > 1 and _ENDS_AT.get(segment) in body.chains:
             whole = multiply(turns[:, SEGMENT_NAMES.index(segment)], from_rest)
-            own = _pointing_as_one(rest, body, chain, body.chains[_ENDS_AT[segment]][0], own, whole)
-        shared.update(zip(chain, own, strict=True))
+            of_bones = _pointing_as_one(rest, body, chain, body.chains[_ENDS_AT[segment]][0], of_bones, whole)
+        shared.update(zip(chain, of_bones, strict=True))
     for segment, bones in body.twist.items():
         from_rest = inverse(body.rest_turns[SEGMENT_NAMES.index(segment)])
         own = turns[:, SEGMENT_NAMES.index(segment)]
@@ -155,8 +155,7 @@ def _twist(turn: np.ndarray, along: np.ndarray, middle: np.ndarray) -> np.ndarra
     """
     from_middle = multiply(turn, inverse(between(along, middle)))
     about = from_middle[:, 1:] @ middle
-    twist = 2 * np.arctan2(about, from_middle[:, 0])
-    twist = (twist + np.pi) % (2 * np.pi) - np.pi
+    twist = (2 * np.arctan2(about, from_middle[:, 0]) + np.pi) % (2 * np.pi) - np.pi
     trust = np.clip((np.pi - np.abs(twist)) / (np.pi - _TWIST_WHOLLY_RAD), 0.0, 1.0)
     return twist * trust * np.clip(np.hypot(about, from_middle[:, 0]) / _SWING_COSINE, 0.0, 1.0)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..core.errors import EXIT_DONE, KeyliftError
-from ..rig_mapping.own_skeleton import SKELETON
+from ..rig_mapping.rig_address import SKELETON
 from . import places
 from .arguments import add_outputs, add_rig_options, add_take_options
 from .interruption import unbroken
