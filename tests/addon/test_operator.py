@@ -74,10 +74,43 @@ def test_it_is_greyed_out_without_an_armature(pose_file: Path) -> None:
 
 
 def test_every_preset_can_be_chosen() -> None:
-    from keylift.rig_mapping.bone_map import preset_names
+    from keylift.addon.take_import import KEYLIFT_OT_import_take, _bone_maps
+    from keylift.rig_mapping.bone_map import load_bone_map, preset_names, save_bone_map
 
-    maps = bpy.ops.keylift.import_take.get_rna_type().properties["bone_map"].enum_items
-    assert [item.identifier for item in maps] == ["auto", *preset_names()]
+    def choices() -> list[str]:
+        return [identifier for identifier, _, _ in _bone_maps(KEYLIFT_OT_import_take, bpy.context)]
+
+    assert choices() == ["auto", *preset_names()]
+    own = save_bone_map("my hero", load_bone_map("mixamo"))
+    try:
+        assert "my hero" in choices(), "a map that was saved meanwhile"
+    finally:
+        own.unlink()
+
+
+def test_the_take_is_one_undo_step(pose_file: Path) -> None:
+    armature = make_rig("mixamo")
+    bpy.ops.ed.undo_push(message="before")
+    assert bpy.ops.keylift.import_take("EXEC_DEFAULT", True, filepath=str(pose_file), path="both") == {"FINISHED"}
+    assert {action.name for action in bpy.data.actions} == {"stroll", "stroll in place"}
+    assert len(bpy.context.scene.timeline_markers)
+    bpy.ops.ed.undo()
+    armature = bpy.data.objects["mixamo"]
+    assert not len(bpy.data.actions) and not len(bpy.context.scene.timeline_markers)
+    assert armature.animation_data is None or armature.animation_data.action is None
+    bpy.ops.ed.redo()
+    assert bpy.data.objects["mixamo"].animation_data.action.name == "stroll"
+
+
+def test_its_settings_reach_the_take(pose_file: Path) -> None:
+    armature = make_rig("mixamo")
+    bpy.ops.keylift.import_take(filepath=str(pose_file), reduce=True, markers=False, path="in_place")
+    bag = armature.animation_data.action
+    curves = bag.fcurves if hasattr(bag, "fcurves") else bag.layers[0].strips[0].channelbags[0].fcurves
+    assert min(len(curve.keyframe_points) for curve in curves) < 10
+    assert not len(bpy.context.scene.timeline_markers)
+    hips = evaluated(armature, [1, 5], ("mixamorig:Hips",))[:, 0, :2, 3]
+    assert np.abs(hips[1] - hips[0]).max() < 0.02
 
 
 def test_one_undo_step_takes_it_back(pose_file: Path) -> None:
