@@ -16,15 +16,14 @@ def multiply(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Hamilton product of (..., 4) wxyz: first turn by ``b``, then by ``a``."""
     aw, ax, ay, az = np.moveaxis(a, -1, 0)
     bw, bx, by, bz = np.moveaxis(b, -1, 0)
-    return np.stack(
-        [
-            aw * bw - ax * bx - ay * by - az * bz,
-            aw * bx + ax * bw + ay * bz - az * by,
-            aw * by - ax * bz + ay * bw + az * bx,
-            aw * bz + ax * by - ay * bx + az * bw,
-        ],
-        axis=-1,
-    )
+    w = aw * bw - ax * bx - ay * by - az * bz
+    # Filled in place: much the faster way where thousands of frames are turned by one call.
+    product = np.empty((*w.shape, 4), dtype=w.dtype)
+    product[..., 0] = w
+    product[..., 1] = aw * bx + ax * bw + ay * bz - az * by
+    product[..., 2] = aw * by - ax * bz + ay * bw + az * bx
+    product[..., 3] = aw * bz + ax * by - ay * bx + az * bw
+    return product
 
 
 def inverse(q: np.ndarray) -> np.ndarray:
@@ -43,12 +42,14 @@ def rotate(q: np.ndarray, v: np.ndarray) -> np.ndarray:
 def to_matrix(q: np.ndarray) -> np.ndarray:
     """(..., 4) unit wxyz -> (..., 3, 3)."""
     w, x, y, z = np.moveaxis(q, -1, 0)
-    rows = [
-        [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
-        [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
-        [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
-    ]
-    return np.stack([np.stack(row, axis=-1) for row in rows], axis=-2)
+    xx, yy, zz = 2 * x * x, 2 * y * y, 2 * z * z
+    xy, xz, yz = 2 * x * y, 2 * x * z, 2 * y * z
+    wx, wy, wz = 2 * w * x, 2 * w * y, 2 * w * z
+    matrix = np.empty((*w.shape, 3, 3), dtype=xx.dtype)
+    matrix[..., 0, 0], matrix[..., 0, 1], matrix[..., 0, 2] = 1 - (yy + zz), xy - wz, xz + wy
+    matrix[..., 1, 0], matrix[..., 1, 1], matrix[..., 1, 2] = xy + wz, 1 - (xx + zz), yz - wx
+    matrix[..., 2, 0], matrix[..., 2, 1], matrix[..., 2, 2] = xz - wy, yz + wx, 1 - (xx + yy)
+    return matrix
 
 
 def from_matrix(m: np.ndarray) -> np.ndarray:
@@ -56,22 +57,23 @@ def from_matrix(m: np.ndarray) -> np.ndarray:
 
     Each of the four ways to solve for the quaternion has a divisor that can vanish; the largest one never does.
     """
-    trace = np.trace(m, axis1=-2, axis2=-1)
     m00, m11, m22 = m[..., 0, 0], m[..., 1, 1], m[..., 2, 2]
     a, b, c = m[..., 2, 1] - m[..., 1, 2], m[..., 0, 2] - m[..., 2, 0], m[..., 1, 0] - m[..., 0, 1]
     d, e, f = m[..., 1, 0] + m[..., 0, 1], m[..., 0, 2] + m[..., 2, 0], m[..., 2, 1] + m[..., 1, 2]
-    candidates = np.stack(
-        [
-            np.stack([1 + trace, a, b, c], axis=-1),
-            np.stack([a, 1 + m00 - m11 - m22, d, e], axis=-1),
-            np.stack([b, d, 1 - m00 + m11 - m22, f], axis=-1),
-            np.stack([c, e, f, 1 - m00 - m11 + m22], axis=-1),
-        ],
-        axis=-2,
+    ways = (
+        (1 + m00 + m11 + m22, a, b, c),
+        (a, 1 + m00 - m11 - m22, d, e),
+        (b, d, 1 - m00 + m11 - m22, f),
+        (c, e, f, 1 - m00 - m11 + m22),
     )
-    best = np.argmax(np.linalg.norm(candidates, axis=-1), axis=-1)
-    q = normalised(np.take_along_axis(candidates, best[..., None, None], axis=-2)[..., 0, :])
-    return np.where(q[..., :1] < 0, -q, q)
+    # Each way gives the quaternion times four of its components, so on the diagonal stand four times their squares.
+    best = np.argmax(np.stack([way[component] for component, way in enumerate(ways)]), axis=0)
+    q = np.empty((*best.shape, 4), dtype=np.result_type(m, np.float16))
+    for component in range(4):
+        q[..., component] = np.choose(best, [way[component] for way in ways])
+    length = np.sqrt(np.einsum("...i,...i->...", q, q))
+    q /= np.where(q[..., 0] < 0, -length, length)[..., None]
+    return q
 
 
 def from_rotation_vector(v: np.ndarray) -> np.ndarray:
