@@ -84,7 +84,7 @@ def _sharing(
         return lambda place: twisted((place + 0.5) / count)
     if part in _TWIST_FROM:
         twisted = _limb_share(segment, turns)
-        return lambda place: twisted(place / (count - 1))
+        return lambda place: twisted((place + 1) / count)
     if segment in ("pelvis", "spine", "chest", "neck"):
         return _trunk_share(segment, count, body, turns)
     return lambda place: own
