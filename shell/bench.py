@@ -1,4 +1,4 @@
-"""``keylift bench``: how fast lifting and training are on this machine."""
+"""``keylift bench``: how fast lifting, training and retargeting are on this machine."""
 
 from __future__ import annotations
 
@@ -6,33 +6,95 @@ import argparse
 from typing import Any
 
 from ..core.errors import EXIT_DONE
+from .interruption import unbroken
 from .reporting import Reporter
+from .retarget import BlenderMissingError, check_blender
 
-SUMMARY = "measure how fast lifting and training are here, against the plain network"
+SUMMARY = "measure how fast lifting, training and retargeting are here, against how it is done plainly"
 EXAMPLES = """  keylift bench
         takes some minutes; let the machine do nothing else meanwhile
+  keylift bench retarget --json
+        only the way from a pose to keyframes, against keyframe_insert for every bone and frame; needs Blender
   keylift bench --quick --json
-        a small network, to see that all of it runs; its figures mean little
+        small sizes, to see that all of it runs; its figures mean little
 """
+_ALL, _LIFT_AND_TRAIN, _RETARGET = "all", "lift-and-train", "retarget"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
+    parser.add_argument(
+        "what",
+        nargs="?",
+        choices=[_ALL, _LIFT_AND_TRAIN, _RETARGET],
+        default=_ALL,
+        help="what to measure: lift-and-train, retarget, or all of it (default)",
+    )
     parser.add_argument("--quick", action="store_true", help="tiny sizes; the figures mean little")
-    parser.add_argument("--device", choices=["auto", "cpu", "cuda", "mps"], default="auto", help="what it computes on")
+    parser.add_argument("--device", choices=["auto", "cpu", "cuda", "mps"], default="auto", help="what it lifts on")
 
 
 def run(options: argparse.Namespace, reporter: Reporter) -> int:
     """Measure, and tell the ratios."""
-    from ..training.bench import FULL, QUICK, run_bench
-
-    with reporter.stage("bench", "Measuring") as progress:
-        measured = run_bench(QUICK if options.quick else FULL, options.device, progress)
-    reporter.result(_told(measured), {**measured, "quick": options.quick})
+    if options.what == _RETARGET:
+        check_blender()
+        retargeted = _retarget_measured(options, reporter)
+        reporter.result(_retarget_told(retargeted), {**retargeted, "quick": options.quick})
+        return EXIT_DONE
+    told: list[str] = []
+    measured: dict[str, Any] = {}
+    if options.what == _ALL:
+        # Blender first: a minute, where lifting and training take several.
+        try:
+            check_blender()
+        except BlenderMissingError as problem:
+            reporter.note(f"Note: retargeting is not measured. {problem}")
+            told.append("retargeting: not measured, this Python has no Blender")
+            measured["retarget"] = None
+        else:
+            measured["retarget"] = _retarget_measured(options, reporter)
+            told.append(_retarget_told(measured["retarget"]))
+    lifted = _lift_and_train_measured(options, reporter)
+    reporter.result("\n".join([_lift_and_train_told(lifted), *told]), {**lifted, **measured, "quick": options.quick})
     return EXIT_DONE
 
 
-def _told(measured: dict[str, Any]) -> str:
+def _lift_and_train_measured(options: argparse.Namespace, reporter: Reporter) -> dict[str, Any]:
+    from ..training.bench import FULL, QUICK, run_bench
+
+    with reporter.stage("bench", "Measuring lifting and training") as progress:
+        return run_bench(QUICK if options.quick else FULL, options.device, progress)
+
+
+def _retarget_measured(options: argparse.Namespace, reporter: Reporter) -> dict[str, Any]:
+    from ..addon.retarget_bench import FULL, QUICK, run_retarget_bench
+
+    with reporter.stage("bench retarget", "Measuring retargeting") as progress, unbroken(reporter):
+        return run_retarget_bench(QUICK if options.quick else FULL, progress)
+
+
+def _retarget_told(measured: dict[str, Any]) -> str:
+    inserted, memory, reduced = measured["keyframe_insert"], measured["memory"], measured["reduced"]
+    lines = [f"retargeting, Blender {measured['blender']}, medians of {measured['rounds']}, feet planted:"]
+    lines += [
+        f"  {take['keyed_bones']} bones, {take['frames']} frames, {take['rotation_mode'].lower()}: "
+        f"{take['seconds']:.3f} s, {take['solve_seconds']:.3f} s of it to solve, {take['write_seconds']:.3f} s to "
+        f"write {take['keys']} keys"
+        for take in measured["takes"]
+    ]
+    lines += [
+        f"  {inserted['keyed_bones']} bones, {inserted['frames']} frames, keyframe_insert a bone and a frame: "
+        f"{inserted['seconds']:.2f} s; ours {inserted['ratio']:.0f}x as fast, {inserted['ratio_write_alone']:.0f}x "
+        "without the solve",
+        f"  {reduced['keyed_bones']} bones, {reduced['frames']} frames, whole take with "
+        f"{reduced['share_of_keys']:.0%} of the keys: {reduced['seconds']:.2f} s",
+        f"  memory: {memory['bytes_per_frame'][-1] / 1000:.1f} kB a frame at {memory['frames'][-1]} frames, "
+        f"{memory['ratio']:.2f}x that at {memory['frames'][0]}",
+    ]
+    return "\n".join(lines)
+
+
+def _lift_and_train_told(measured: dict[str, Any]) -> str:
     inference, streaming, memory = measured["inference"], measured["streaming"], measured["memory"]
     lines = [
         f"{measured['device']}, {measured['threads']} threads, torch {measured['torch']}; medians of "

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
+import importlib.util
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +16,18 @@ import torch
 from keylift.core.lifter.dense_inference import DenseLifter
 from keylift.core.lifter.folding import fold
 from keylift.core.lifter.network import LifterConfig, TemporalLifter
+from keylift.core.rotations import normalised
+from keylift.core.segments import SEGMENT_NAMES, SEGMENTS
+from keylift.core.skeletons import LANDMARKS_41
+from keylift.rig_mapping.bone_map import BoneMap
+from keylift.rig_mapping.bone_motion import fk
+from keylift.rig_mapping.rest_pose import RestPose
+from keylift.rig_mapping.rig_body import rig_body
+from keylift.rig_mapping.solve import RetargetOptions, solve
+from keylift.rig_mapping.synthetic_rigs import rig_of_22_bones, rig_of_60_bones
+from keylift.rig_mapping.synthetic_walk import synthetic_walk
+from keylift.shell import bench
+from keylift.shell.reporting import Reporter
 from keylift.training.bench import _MIRROR, PlainLifter, compared, in_turn, peak_memory_bytes
 from shell_runs import keylift
 
@@ -29,8 +44,106 @@ def test_a_quick_bench_measures_everything(tmp_path: Path) -> None:
     assert measured["memory"]["frames"] == [100, 1000] and min(measured["memory"]["peak_mb"]) > 20
     assert measured["memory"]["more_mb"] < 300
     assert measured["views"]["channels"] == 16 and 0 < measured["views"]["making_share"] < 1
+    if importlib.util.find_spec("bpy") is None:
+        assert measured["retarget"] is None and "not measured" in run.err
+    else:
+        assert measured["retarget"]["keyframe_insert_ratio"] > 0
     (lifted,) = measured["lift"]
     assert lifted["frames"] == 40 and lifted["fit_vs_realtime"] == pytest.approx(40 / 30 / lifted["seconds"])
+
+
+def test_a_bench_of_retargeting_alone_says_what_it_measured(tmp_path: Path) -> None:
+    pytest.importorskip("bpy")
+    run = keylift("bench", "retarget", "--quick", "--json", cwd=tmp_path)
+    assert run.code == 0, run.err
+    (line,) = run.out.splitlines()
+    measured = json.loads(line)
+    many, mixamo, euler = measured["takes"]
+    assert measured["quick"] and measured["rounds"] == 1 and measured["blender"].count(".") >= 1
+    for key, take, shape in (
+        ("seconds_60_bones_3000_frames", many, (60, 3000)),
+        ("seconds_22_bones_1000_frames", mixamo, (22, 1000)),
+    ):
+        assert (take["keyed_bones"], take["frames"]) == shape
+        # Every bone turns on every frame, and one of them moves.
+        assert take["curves"] == 4 * take["keyed_bones"] + 3 and take["keys"] == take["curves"] * take["frames"]
+        assert 0 < take["solve_seconds"] < take["seconds"] == measured[key]
+        assert take["share_of_frames_with_contact"] > 0.5 and take["world_scale"] != pytest.approx(1.0, abs=0.05)
+    assert mixamo["bone_map"] == "mixamo"
+    assert euler["rotation_mode"] == "XYZ" and euler["curves"] == 3 * 60 + 3 and euler["seconds"] > 0
+    inserted = measured["keyframe_insert"]
+    assert 0 < measured["keyframe_insert_ratio"] < measured["keyframe_insert_ratio_write_alone"]
+    # Both sides wrote the very same keys, or they could not be compared.
+    assert inserted["curves"] == 243 and inserted["largest_difference"] == 0.0
+    assert measured["memory_bytes_per_frame"] > 60 * 4 * 8 and 0.8 < measured["memory_ratio"] < 1.25
+    reduced = measured["reduced"]
+    assert 0 < reduced["share_of_keys"] < 0.6 and reduced["largest_errors"][0] <= reduced["tolerance"]["angle_deg"]
+
+
+def test_without_blender_retargeting_alone_fails_and_says_how_to_get_it(tmp_path: Path) -> None:
+    hidden = tmp_path / "hidden"
+    hidden.mkdir()
+    (hidden / "bpy.py").write_text("raise ImportError('hidden', name='bpy')", encoding="utf-8")
+    run = keylift("bench", "retarget", "--quick", "--json", cwd=tmp_path, env={"PYTHONPATH": str(hidden)})
+    assert run.code == 1 and "keylift[blender]" in run.err
+    assert json.loads(run.out.splitlines()[-1])["kind"] == "BlenderMissingError"
+
+
+def test_without_blender_a_whole_bench_leaves_retargeting_out_and_says_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def missing() -> None:
+        raise bench.BlenderMissingError("There is no Blender.")
+
+    monkeypatch.setattr(bench, "check_blender", missing)
+    monkeypatch.setattr(bench, "_lift_and_train_measured", lambda options, reporter: {"device": "cpu"})
+    monkeypatch.setattr(bench, "_lift_and_train_told", lambda measured: "lifted")
+    chosen = {"what": "all", "quick": True, "device": "cpu"}
+    for as_json in (True, False):
+        assert bench.run(argparse.Namespace(**chosen), Reporter(as_json=as_json)) == 0
+        out, err = capsys.readouterr()
+        assert "not measured. There is no Blender." in err
+        if as_json:
+            assert json.loads(out) == {"device": "cpu", "retarget": None, "quick": True}
+        else:
+            assert out.splitlines() == ["lifted", "retargeting: not measured, this Python has no Blender"]
+    assert bench.run(argparse.Namespace(**{**chosen, "what": "lift-and-train"}), Reporter(as_json=True)) == 0
+    assert json.loads(capsys.readouterr().out) == {"device": "cpu", "quick": True}
+
+
+def test_the_walk_stands_where_it_says_and_is_the_same_every_time() -> None:
+    pose = synthetic_walk(200)
+    np.testing.assert_array_equal(pose.positions_m, synthetic_walk(200).positions_m)
+    positions = pose.positions_world_m()
+    for heel, column in (("l_heel", 0), ("r_heel", 2)):
+        stands = pose.contact[:, column] > 0.5
+        ankles = positions[:, LANDMARKS_41.index(heel.replace("heel", "ankle"))]
+        still = stands[1:] & stands[:-1]
+        assert 0.2 < stands.mean() < 0.8
+        assert np.abs(np.diff(ankles, axis=0)[still, :2]).max() < 1e-9
+        assert np.abs(positions[stands, LANDMARKS_41.index(heel), 2]).max() < 1e-9
+    # A walk goes somewhere.
+    assert np.linalg.norm(positions[-1, 0] - positions[0, 0]) > 2.0
+
+
+@pytest.mark.parametrize("rig, bones", [(rig_of_60_bones, 60), (rig_of_22_bones, 22)])
+def test_the_rigs_are_keyed_on_every_bone_and_follow_the_walk(
+    rig: Callable[[], tuple[RestPose, BoneMap]], bones: int
+) -> None:
+    rest, bone_map = rig()
+    pose = synthetic_walk(60)
+    motion = solve(pose, rest, bone_map, RetargetOptions(plant_feet=False))
+    assert len(rest) == len(motion.keyed) == bones
+    body = rig_body(rest, bone_map)
+    positions = pose.positions_world_m()
+    for start, end in (("l_thigh", "l_shank"), ("r_upperarm", "r_forearm"), ("l_forearm", "l_hand")):
+        posed = fk(rest, motion, [body.chains[start][0], body.chains[end][0]])[..., :3, 3]
+        joints = [LANDMARKS_41.index(SEGMENTS[SEGMENT_NAMES.index(name)].joint) for name in (start, end)]
+        np.testing.assert_allclose(
+            normalised(posed[:, 1] - posed[:, 0]),
+            normalised(positions[:, joints[1]] - positions[:, joints[0]]),
+            atol=1e-6,
+        )
 
 
 def test_the_plain_network_is_the_same_network() -> None:
