@@ -59,19 +59,21 @@ def following(at_rest: np.ndarray, turned: np.ndarray) -> Following:
     np.fill_diagonal(partly, False)
     carries = whole | place_only
     depth = carries.sum(axis=0)
-    parents, inherits = [], np.ones(count, dtype=bool)
+    parents, inherits = [-1] * count, np.ones(count, dtype=bool)
     in_part = [(int(follower), int(turning)) for turning, follower in zip(*np.nonzero(partly), strict=True)]
     for control in range(count):
         carriers = np.flatnonzero(carries[:, control])
-        if not len(carriers):
-            parents.append(-1)
-            continue
-        nearest = int(carriers[np.argmax(depth[carriers])])
-        parents.append(nearest)
-        inherits[control] = bool(whole[nearest, control])
-        if not inherits[control] and whole[:, control].any():
-            # Turned by one that is further up but not by the nearest: no single parent does that.
-            in_part.append((control, nearest))
+        for nearest in (int(carrier) for carrier in carriers[np.argsort(-depth[carriers], kind="stable")]):
+            if control in _line_of(parents, nearest):
+                # They carry each other in a circle, and a solve must begin somewhere.
+                in_part.append((control, nearest))
+                continue
+            parents[control] = nearest
+            inherits[control] = bool(whole[nearest, control])
+            if not inherits[control] and whole[:, control].any():
+                # Turned by one that is further up but not by the nearest: no single parent does that.
+                in_part.append((control, nearest))
+            break
     return Following(tuple(parents), inherits, _parents_first(parents), tuple(in_part))
 
 
@@ -81,13 +83,14 @@ def _angles(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return 2 * np.arcsin(np.clip(off, 0.0, 1.0))
 
 
+def _line_of(parents: list[int], control: int) -> list[int]:
+    """The control, its parent, and so on up."""
+    line = []
+    while control >= 0:
+        line.append(control)
+        control = parents[control]
+    return line
+
+
 def _parents_first(parents: list[int]) -> tuple[int, ...]:
-    order: list[int] = []
-    for start in range(len(parents)):
-        line = []
-        control = start
-        while control >= 0 and control not in order and control not in line:
-            line.append(control)
-            control = parents[control]
-        order += reversed(line)
-    return tuple(order)
+    return tuple(sorted(range(len(parents)), key=lambda control: len(_line_of(parents, control))))
