@@ -20,8 +20,9 @@ from ..rig_mapping.rig_body import titles
 # Large enough to be told from single precision, about an axis that no rig has, and small enough that a leg on IK can
 # still follow: at the end of its reach it would go along in part.
 _TEST_TURN = Matrix.Rotation(0.2, 4, (0.3, 0.8, 0.5))
-# So far an IK control is moved to see who answers, as a share of the rig's extent.
-_TEST_STEP = 0.05
+# So far a control is moved as well, as a share of the rig's extent: one that starts where another does goes along with
+# it in place, and a turn alone would not show it.
+_TEST_STEP = 0.03
 # Less than this share of the rig's extent, and of a turn, is no answer: a solver's leftovers.
 _ANSWERS = 1e-3
 # With IK controls at rest, bones may stand so far from where FK controls at rest have them, as a share of the extent.
@@ -87,6 +88,13 @@ def read_controls(
         warnings += _without_effect(rest.name, mapped, fk)
     # Only now: a driver that may not run is found out when it should.
     warnings += _blocked_drivers(armature_object)
+    # Switches sit on bones that get no other keys; a user's own map must find all that it names here too.
+    named = [switch.bone for switch in controls.switches] + [setting.bone for setting in controls.settings]
+    named += [name for control in controls.ik.values() for name in control.names]
+    for name in named:
+        if name not in measured and name in rest.names:
+            names.append(name)
+            measured[name] = _unmeasured(rest, rest.names.index(name))
     return _as_rest_pose(rest, names, measured), list(dict.fromkeys(warnings))
 
 
@@ -98,6 +106,10 @@ class MeasuredControl:
     inherits: bool
     at_rest: np.ndarray
     moves_along: np.ndarray
+
+
+def _unmeasured(rest: RestPose, bone: int) -> MeasuredControl:
+    return MeasuredControl(None, True, rest.armature_from_bone[bone], rest.location_axes[bone])
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,7 +146,7 @@ def _measured(stage: _Stage, controls: Sequence[str], deforming: Sequence[str], 
     axes = np.empty((count, 3, 3))
     moves = np.zeros(count, dtype=bool)
     for index, name in enumerate(names):
-        stage.pose(name, _TEST_TURN)
+        stage.pose(name, _test_pose(step))
         now = stage.matrices(everything)
         turned[index] = _without_scale(now[:count])
         moves[index] = _answers(all_at_rest[deform_rows], now[deform_rows], step).any()
@@ -178,7 +190,7 @@ def _switches_of_ik_limbs(armature_object: bpy.types.Object, controls: Controls)
             at_rest = stage.matrices(everything)
             answers = []
             for name in names:
-                stage.pose(name, Matrix.Translation(np.full(3, _TEST_STEP * _extent(at_rest))) @ _TEST_TURN)
+                stage.pose(name, _test_pose(_extent(at_rest)))
                 answers.append(stage.matrices(everything) - at_rest)
                 stage.pose(name, Matrix())
             return np.array(answers)
@@ -203,6 +215,10 @@ def _values(armature_object: bpy.types.Object, controls: Controls, on_ik: Sequen
 def _has_number(armature_object: bpy.types.Object, bone: str, name: str) -> bool:
     bones = armature_object.pose.bones
     return bone in bones and isinstance(bones[bone].get(name), (bool, int, float))
+
+
+def _test_pose(extent: float) -> Matrix:
+    return Matrix.Translation(np.full(3, _TEST_STEP / np.sqrt(3) * extent)) @ _TEST_TURN
 
 
 def _extent(matrices: np.ndarray) -> float:

@@ -1,4 +1,4 @@
-"""Which control of a rig carries which, told by turning each and looking at what moves.
+"""Which control of a rig carries which, told by turning and moving each and looking at what moves.
 
 In a control rig the tree of bones says little: between two controls lie mechanism bones with constraints and drivers.
 What matters to a solve is only what each control does to the others, and that can be measured.
@@ -36,7 +36,8 @@ def following(at_rest: np.ndarray, turned: np.ndarray) -> Following:
     """Tell who follows whom.
 
     at_rest: (N, 4, 4) the controls with none of them turned, armature space
-    turned:  (N, N, 4, 4) the same while control i (first axis) is turned about some odd axis
+    turned:  (N, N, 4, 4) the same while control i (first axis) is turned about some odd axis, and moved as
+             far as it can be: what starts where it does would not be seen to go along in place otherwise
     """
     count = len(at_rest)
     extent = max(float(np.ptp(at_rest[:, :3, 3], axis=0).max()), 1e-9)

@@ -13,6 +13,7 @@ from keylift.core.rotations import from_rotation_vector, to_matrix
 from keylift.rig_mapping.control_following import Following, following
 
 TEST_TURN = np.array([0.3, 0.8, 0.5]) / np.linalg.norm([0.3, 0.8, 0.5]) * 0.2
+TEST_SHIFT = np.full(3, 0.1)
 WHOLE, PLACE_ONLY = True, False
 
 
@@ -44,6 +45,7 @@ class Tree:
             if control == turning:
                 carried = carried.copy()
                 carried[:3, :3] = carried[:3, :3] @ to_matrix(from_rotation_vector(TEST_TURN))
+                carried[:3, 3] += carried[:3, :3] @ TEST_SHIFT
             found[control] = carried
             return carried
 
@@ -119,6 +121,11 @@ def test_a_head_that_goes_along_but_keeps_its_direction() -> None:
     assert told.parents == (-1, 0)
     assert told.inherits.tolist() == [True, False]
     assert not told.in_part
+    # Though both start at the same place.
+    stacked = tree([-1, 0, 0], [WHOLE, PLACE_ONLY, WHOLE], seed=1)
+    stacked.at_rest[1, :3, 3] = stacked.at_rest[0, :3, 3]
+    assert stacked.told().parents == (-1, 0, 0)
+    assert stacked.told().inherits.tolist() == [True, False, True]
 
 
 def test_place_from_the_nearest_and_turn_from_one_further_up_is_told_of() -> None:
