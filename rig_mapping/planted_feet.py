@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..core.rotations import from_matrix, from_rotation_vector, to_matrix, to_rotation_vector
+from ..core.rotations import between, from_matrix, from_rotation_vector, to_matrix, to_rotation_vector
 
 # Contact above this says that a heel or ball stands on something.
 STANDS = 0.5
@@ -21,6 +21,8 @@ _SHORTEST_LIFT_S = 0.06
 _FADE_S = 0.25
 # A sole this near to the floor (metres, for a person's size) stands on it; further away it stands on something else.
 _ON_THE_FLOOR_M = 0.06
+# A foot that stands on the floor by heel and ball is flat; one tilted by more is seen wrongly, or stands on an edge.
+_STEEPEST_RAD = np.radians(15.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,12 +54,13 @@ def standing(contact: np.ndarray, fps: float) -> np.ndarray:
 def planted(foot: FootMotion, stands: np.ndarray, fps: float, world_scale: float) -> FootMotion:
     """The same foot, still where it stands. stands: (F, 2) heel, ball, as ``standing`` gives it.
 
-    While heel and ball both stand the foot holds its turn; while one stands the foot turns about it. Where a stance is
+    While heel and ball both stand the foot holds its turn, level when that is on the floor; while one stands the foot
+    turns about it. Where a stance is
     comes from where its points were in the mean, and at the height of the floor (z = 0) when it is near that.
     """
     if not stands.any():
         return foot
-    turned = _held_while_flat(foot.turned, stands.all(axis=1), fps)
+    turned = _held_while_flat(foot, stands.all(axis=1), fps, _ON_THE_FLOOR_M * world_scale)
     points = foot.ankles[:, None] + np.stack([turned @ foot.heel, turned @ foot.ball], axis=1)
     shift = np.zeros_like(foot.ankles)
     for group in _stances(stands):
@@ -66,14 +69,30 @@ def planted(foot: FootMotion, stands: np.ndarray, fps: float, world_scale: float
     return FootMotion(foot.ankles + shift, turned, foot.heel, foot.ball)
 
 
-def _held_while_flat(turned: np.ndarray, flat: np.ndarray, fps: float) -> np.ndarray:
+def _held_while_flat(foot: FootMotion, flat: np.ndarray, fps: float, near: float) -> np.ndarray:
+    """(F, 3, 3) the foot's turns, still wherever heel and ball both stand, and level where that is on the floor."""
+    turned = foot.turned
     mend = np.zeros((len(turned), 3))
     for start, end in _runs(flat):
         held = _mean_rotation(turned[start:end])
+        ends = foot.ankles[start:end].mean(axis=0)[2] + np.array([held[2] @ foot.heel, held[2] @ foot.ball])
+        if np.abs(ends).max() < near:
+            held = _levelled(held, foot.ball - foot.heel)
         mend[start:end] = to_rotation_vector(from_matrix(held @ np.swapaxes(turned[start:end], -1, -2)))
     if not flat.any():
         return turned
     return to_matrix(from_rotation_vector(_faded(mend, flat, fps))) @ turned
+
+
+def _levelled(held: np.ndarray, along: np.ndarray) -> np.ndarray:
+    """(3, 3) the foot pitched so that heel and ball are as high as they are at rest; steeper feet stand on an edge."""
+    now = held @ along
+    level = np.array([now[0], now[1], 0.0])
+    level *= np.sqrt(max(along @ along - along[2] ** 2, 0.0)) / max(float(np.linalg.norm(level)), 1e-12)
+    turn = between(now, level + [0.0, 0.0, along[2]])
+    if np.linalg.norm(to_rotation_vector(turn)) > _STEEPEST_RAD:
+        return held
+    return to_matrix(turn) @ held
 
 
 def _mean_rotation(turned: np.ndarray) -> np.ndarray:

@@ -118,8 +118,8 @@ def test_no_module_unpickles_runs_a_shell_or_keys_one_by_one() -> None:
                 continue
             name = called(node)
             given = {word.arg: ast.unparse(word.value) for word in node.keywords}
-            # keyframe_insert is super-linear; the bulk writer takes its place.
-            if name.endswith("keyframe_insert"):
+            # keyframe_insert is super-linear; the bulk writer takes its place, and the bench shows by how much.
+            if name.endswith("keyframe_insert") and module != ROOT / "addon" / "retarget_bench.py":
                 found.append(f"{where(module, node)} {name}")
             if given.get("allow_pickle", "False") != "False" or given.get("shell", "False") != "False":
                 found.append(f"{where(module, node)} {name}")
