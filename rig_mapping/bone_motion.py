@@ -108,6 +108,21 @@ def location_axes(rest: RestPose, bone: int, parent_rotation: np.ndarray | None)
     return parent_rotation @ (rest.armature_from_bone[parent, :3, :3].T @ rest.location_axes[bone])
 
 
+def location_at(rest: RestPose, bone: int, above: np.ndarray | None, place: np.ndarray) -> np.ndarray:
+    """(F, 3) the location channel that puts the bone's head at ``place`` (F, 3), armature space.
+
+    above: (F, 4, 4) its parent as posed, armature space; None for a bone without one
+    """
+    if above is None:
+        shift, axes = place - rest.heads[bone], location_axes(rest, bone, None)
+    else:
+        from_parent = rest.armature_from_bone[rest.parents[bone]]
+        offset = from_parent[:3, :3].T @ (rest.heads[bone] - from_parent[:3, 3])
+        shift = place - (above[:, :3, 3] + above[:, :3, :3] @ offset)
+        axes = location_axes(rest, bone, above[:, :3, :3])
+    return (np.swapaxes(np.broadcast_to(axes, (len(place), 3, 3)), -1, -2) @ shift[..., None])[..., 0]
+
+
 def _moved(
     rest: RestPose,
     bone: int,

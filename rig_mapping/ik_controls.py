@@ -8,7 +8,7 @@ import numpy as np
 
 from ..core.rotations import continuous, from_rotation_vector, normalised, rotate
 from .bone_map import Controls
-from .bone_motion import BoneMotion, carried_rotation, fk, local_turn, location_axes
+from .bone_motion import BoneMotion, carried_rotation, fk, local_turn, location_at
 from .leg_reach import LegMotion
 from .rest_pose import RestPose
 from .rig_body import RigBody
@@ -156,7 +156,7 @@ def _keyed_with(
         else:
             place = poles[bone]
         if bone in poles or not (rest.use_connect[bone] or rest.locks[bone].all()):
-            moved[bone] = _location(rest, bone, above, place)
+            moved[bone] = location_at(rest, bone, above, place)
     bones = tuple(sorted(keyed))
     return replace(
         motion,
@@ -165,15 +165,3 @@ def _keyed_with(
         moved=tuple(moved),
         locations=np.stack(list(moved.values()), axis=1),
     )
-
-
-def _location(rest: RestPose, bone: int, above: np.ndarray | None, place: np.ndarray) -> np.ndarray:
-    """(F, 3) the bone's location channel that puts its head at ``place``, armature space."""
-    if above is None:
-        shift, axes = place - rest.heads[bone], location_axes(rest, bone, None)
-    else:
-        from_parent = rest.armature_from_bone[rest.parents[bone]]
-        offset = from_parent[:3, :3].T @ (rest.heads[bone] - from_parent[:3, 3])
-        shift = place - (above[:, :3, 3] + above[:, :3, :3] @ offset)
-        axes = location_axes(rest, bone, above[:, :3, :3])
-    return (np.swapaxes(np.broadcast_to(axes, (len(place), 3, 3)), -1, -2) @ shift[..., None])[..., 0]

@@ -20,6 +20,7 @@ NEEDED_SEGMENTS = (
 _PARENT_SEGMENT = {segment.name: segment.parent for segment in SEGMENTS}
 _STARTS_AT = {joint: segment for segment, joint in enumerate(SEGMENT_JOINTS)}
 _TWISTING = ("upperarm", "forearm", "thigh", "shank")
+_MAY_BE_LOOSE = ("clavicle", "upperarm", "thigh")
 _LIMBS = ("upperarm", "forearm", "hand", "thigh", "shank")
 _UP = np.array([0.0, 1.0, 0.0])
 _AHEAD = np.array([0.0, 0.0, 1.0])
@@ -46,6 +47,7 @@ class RigBody:
     floor:              height of the floor that the rest pose stands on, along the body's up, armature units
     twist:              limb segment -> bones beside its chain that take up a part of its twist
     root:               bone on the floor that carries everything, when the map names one
+    loose:              bone that starts a limb without being carried by the body -> the bone that it should go with
     """
 
     chains: dict[str, tuple[int, ...]]
@@ -57,6 +59,7 @@ class RigBody:
     floor: float
     twist: dict[str, tuple[int, ...]] = field(default_factory=dict)
     root: int | None = None
+    loose: dict[int, int] = field(default_factory=dict)
 
     @property
     def hips(self) -> int:
@@ -94,7 +97,7 @@ def rig_body(rest: RestPose, bone_map: BoneMap) -> RigBody:
         for segment in SEGMENT_NAMES
         if segment in bound.bones
     }
-    _check_hierarchy(rest, chains, bone_map.name)
+    loose = _loose_limbs(rest, chains, bone_map.name)
     armature_from_body = _body_axes(rest, chains, bone_map.name)
     known = _bone_landmarks(rest, chains, rest.heads @ armature_from_body, rest.tails @ armature_from_body)
     palms = {
@@ -139,6 +142,7 @@ def rig_body(rest: RestPose, bone_map: BoneMap) -> RigBody:
         floor=0.0 if stands_on_origin else lowest,
         twist=_twist_bones(rest, bound, chains),
         root=_floor_bone(rest, bound, chains),
+        loose=loose,
     )
 
 
@@ -194,19 +198,32 @@ def _carrier(joint: int, chains: dict[str, tuple[int, ...]]) -> int:
     return chains[segment or "pelvis"][-1]
 
 
-def _check_hierarchy(rest: RestPose, chains: dict[str, tuple[int, ...]], map_name: str) -> None:
+def _loose_limbs(rest: RestPose, chains: dict[str, tuple[int, ...]], map_name: str) -> dict[int, int]:
+    """Bone that starts a limb and hangs below no mapped bone at all -> the bone that it should go along with.
+
+    Exports of deforming bones alone (Rigify's, for one) leave limbs without their parents. Raises RigError when a bone
+    hangs below another part of the body than its own.
+    """
+    mapped = {bone for chain in chains.values() for bone in chain}
+    loose: dict[int, int] = {}
     for segment, chain in chains.items():
         parent = _PARENT_SEGMENT[segment]
         while parent is not None and parent not in chains:
             parent = _PARENT_SEGMENT[parent]
         above = chains["pelvis"][0] if segment == "pelvis" or parent is None else chains[parent][0]
         for bone in chain:
-            if bone != chains["pelvis"][0] and not rest.descends(bone, above):
+            if bone == chains["pelvis"][0] or rest.descends(bone, above):
+                continue
+            if bone == chain[0] and segment[2:] in _MAY_BE_LOOSE and not mapped & set(rest.ancestors(bone)[1:]):
+                # The first bone of the pelvis carries the legs, the last of every other part what follows it.
+                loose[bone] = above if parent == "pelvis" else chains[parent or "pelvis"][-1]
+            elif not loose.keys() & set(rest.ancestors(bone)):
                 raise RigError(
                     f"The bone map '{map_name}' does not fit '{rest.name}': '{rest.names[bone]}' "
                     f"({titles(segment)}) does not hang below '{rest.names[above]}'. "
                     "Correct the map, or give the map of this rig with --map."
                 )
+    return loose
 
 
 def _body_axes(rest: RestPose, chains: dict[str, tuple[int, ...]], map_name: str) -> np.ndarray:

@@ -15,6 +15,7 @@ from .bone_map import BoneMap
 from .bone_motion import BoneMotion, carried_rotation, fk, local_turn, location_axes
 from .leg_reach import LegMotion, frames_of, hips_drop_m, reached
 from .locked_channels import with_locks
+from .loose_limbs import joined, parted
 from .planted_feet import STANDS, FootMotion, planted, standing
 from .rest_pose import RestPose
 from .rig_body import RigBody, rig_body
@@ -61,6 +62,9 @@ def solve(pose: PoseTrack, rest: RestPose, bone_map: BoneMap, options: RetargetO
     if pose.skeleton.names != LANDMARKS_41.names:
         raise RigError("The pose has other joints than Keylift's 41 landmarks. Lift it again with 'keylift lift'.")
     body = rig_body(rest, bone_map)
+    if body.loose:
+        whole = joined(rest, body.loose)
+        return parted(rest, whole, solve(pose, whole, bone_map, options), sorted(body.loose))
     person_leg_m = _leg_length_m(pose.positions_m)
     world_scale = body.leg_length * rest.scale / person_leg_m if person_leg_m > 0 else 1.0
     root = _root_bone(rest, body)
