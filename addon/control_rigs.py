@@ -384,8 +384,7 @@ class _Stage:
 
     def matrices(self, names: Sequence[str]) -> np.ndarray:
         """(N, 4, 4) where the bones are now, armature space."""
-        self.armature_object.update_tag()
-        self.layer.update()
+        _evaluate(self.armature_object, self.layer)
         bones = self.armature_object.evaluated_get(self.layer.depsgraph).pose.bones
         return np.array([bones[name].matrix for name in names], dtype=float).reshape(-1, 4, 4)
 
@@ -402,27 +401,32 @@ def _stage(armature_object: bpy.types.Object) -> Iterator[_Stage]:
         raise RigError(f"An NLA strip of '{armature_object.name}' is being tweaked. Leave tweak mode (Tab) first.")
     if armature_object.mode == "EDIT":
         raise RigError(f"'{armature_object.name}' is in edit mode, where it can't be posed. Leave it (Tab) first.")
+    frame = bpy.context.scene.frame_current_final
     with ExitStack() as undone:
-        # Taken back last, when the user's scene has been evaluated: the old animation must not overwrite it.
-        undone.callback(_put_back_pose, *_kept_pose(armature_object))
-        undone.callback(_evaluate_users_scene, armature_object)
-        if data is not None:
-            undone.callback(_put_back_animation, data, data.action, getattr(data, "action_slot", None), data.use_nla)
-            # Else the next evaluation would put the old animation over what is measured.
-            data.action, data.use_nla = None, False
-        if armature_object.hide_viewport:
-            undone.callback(setattr, armature_object, "hide_viewport", True)
-            armature_object.hide_viewport = False
-        if armature_object.data.pose_position != "POSE":
-            undone.callback(setattr, armature_object.data, "pose_position", armature_object.data.pose_position)
-            armature_object.data.pose_position = "POSE"
-        frame = bpy.context.scene.frame_current_final
+        # Taken back last, when the scenes have been evaluated: the old animation must not overwrite it.
+        kept = _kept_pose(armature_object)
+        undone.callback(_put_back_pose, *kept)
+        undone.callback(_evaluate, armature_object, bpy.context.view_layer)
         scene = bpy.data.scenes.new("Keylift measures")
         undone.callback(bpy.data.scenes.remove, scene)
         scene.frame_current, scene.frame_subframe = int(np.floor(frame)), float(frame - np.floor(frame))
         scene.collection.objects.link(armature_object)
-        scene.view_layers[0].update()
-        yield _Stage(armature_object, scene.view_layers[0])
+        layer = scene.view_layers[0]
+        for thing, name, value in (
+            (armature_object, "hide_viewport", False),
+            (armature_object.data, "pose_position", "POSE"),
+        ):
+            if getattr(thing, name) != value:
+                undone.callback(setattr, thing, name, getattr(thing, name))
+                setattr(thing, name, value)
+        # What drivers wrote while measuring is written anew here: in the user's scene a hidden rig stays as it is.
+        undone.callback(_evaluate, armature_object, layer)
+        undone.callback(_put_back_pose, *kept)
+        if data is not None:
+            undone.callback(_put_back_animation, data, data.action, getattr(data, "action_slot", None), data.use_nla)
+            # Else the next evaluation would put the old animation over what is measured.
+            data.action, data.use_nla = None, False
+        yield _Stage(armature_object, layer)
 
 
 KeptPose = list[tuple[bpy.types.PoseBone, dict[str, tuple[float, ...]]]]
@@ -446,8 +450,6 @@ def _put_back_pose(poses: KeptPose, properties: KeptProperties) -> None:
     for bone, name, value in properties:
         if bone[name] != value:
             bone[name] = value
-    poses[0][0].id_data.update_tag()
-    bpy.context.view_layer.update()
 
 
 def _put_back_animation(data: bpy.types.AnimData, action: bpy.types.Action | None, slot: Any, use_nla: bool) -> None:
@@ -458,6 +460,6 @@ def _put_back_animation(data: bpy.types.AnimData, action: bpy.types.Action | Non
         data.action_slot = slot
 
 
-def _evaluate_users_scene(armature_object: bpy.types.Object) -> None:
+def _evaluate(armature_object: bpy.types.Object, layer: bpy.types.ViewLayer) -> None:
     armature_object.update_tag()
-    bpy.context.view_layer.update()
+    layer.update()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -186,26 +185,27 @@ def own_rig_map(path: Path, **changes: Any) -> Path:
     return path
 
 
-def rig_hash(rig: Any) -> str:
+def rig_facts(rig: Any) -> dict[str, str]:
     """All of a rig and the scenes about it that measuring must leave alone."""
     import bpy
 
-    digest = hashlib.sha256()
-
-    def add(*facts: Any) -> None:
-        digest.update(repr(facts).encode())
-
+    facts = {}
     for bone in rig.pose.bones:
-        add(bone.name, bone.location[:], bone.rotation_quaternion[:], bone.rotation_euler[:], bone.scale[:])
-        add(bone.rotation_mode, bone.rotation_axis_angle[:], sorted((k, repr(v)) for k, v in bone.items()))
-        add([(c.name, c.mute, c.influence) for c in bone.constraints])
+        channels = (bone.location, bone.rotation_quaternion, bone.rotation_euler, bone.rotation_axis_angle, bone.scale)
+        properties = sorted(
+            (key, repr(value)) for key, value in bone.items() if isinstance(value, (bool, int, float, str))
+        )
+        constraints = [(tie.name, tie.mute, tie.influence) for tie in bone.constraints]
+        facts[bone.name] = repr((bone.rotation_mode, [tuple(values) for values in channels], properties, constraints))
     data = rig.animation_data
     if data is not None:
-        add(data.action and data.action.name, data.use_nla, len(data.drivers))
         slot = getattr(data, "action_slot", None)
-        add(slot and slot.identifier)
-        add([[(s.name, s.mute, s.frame_start, s.action.name) for s in t.strips] + [t.mute] for t in data.nla_tracks])
-    add(rig.mode, rig.hide_viewport, rig.hide_get(), rig.data.pose_position, rig.matrix_world)
-    add([scene.name for scene in bpy.data.scenes], [c.name for c in rig.users_collection], rig.users)
-    add(bpy.context.scene.name, bpy.context.scene.frame_current_final, [action.name for action in bpy.data.actions])
-    return digest.hexdigest()
+        strips = [(s.name, s.mute, s.frame_start, s.action.name) for track in data.nla_tracks for s in track.strips]
+        playing = (data.action and data.action.name, slot and slot.identifier, data.use_nla, len(data.drivers))
+        facts["animation"] = repr((playing, [track.mute for track in data.nla_tracks], strips))
+    facts["object"] = repr((rig.mode, rig.hide_viewport, rig.hide_get(), rig.data.pose_position, rig.matrix_world))
+    facts["file"] = repr(
+        (rig.users, [c.name for c in rig.users_collection], *map(list, (bpy.data.scenes, bpy.data.actions)))
+    )
+    facts["scene"] = repr((bpy.context.scene.name, bpy.context.scene.frame_current_final))
+    return facts
