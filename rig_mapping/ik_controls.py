@@ -16,8 +16,9 @@ from .rig_body import RigBody
 # Where the middle joint is so far off the limb's line, as a share of the limb, it says as much about where the limb
 # bends as the frames before and after do; the more it is bent, the more its own word counts, by far.
 _TELLS_ITS_BEND = 0.005
-# What a limb counts that says nothing about its bend: a word for its hinge, heard only where no frame nearby says more.
-_HINGE_SAYS = 1e-3
+# The word of the hinge, heard where no frame nearby says more. A limb bent by noise of a third of the share above
+# says less than that: words against each other would cancel out, and leave a pole that jumps.
+_HINGE_SAYS = 0.02
 _SURE = 1e8
 # At rest, a limb straighter than this share of its length bends towards its pole.
 _STRAIGHT_AT_REST = 0.002

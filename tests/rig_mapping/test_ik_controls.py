@@ -191,14 +191,14 @@ def aside(pole: np.ndarray, limb: LegMotion) -> np.ndarray:
     return np.arctan2(off[:, 0], -off[:, 1])
 
 
-@settings(max_examples=40, deadline=None)
-@given(seed=st.integers(0, 1000), frames=st.integers(1, 60))
+@settings(max_examples=200, deadline=None)
+@given(seed=st.integers(0, 100_000), frames=st.integers(1, 60))
 def test_noise_of_a_straight_limb_does_not_swing_its_pole(seed: int, frames: int) -> None:
     rng = np.random.default_rng(seed)
     pole, limb = poles(rng.uniform(0, 0.0015, frames), rng.uniform(-np.pi, np.pi, frames))
     assert np.isfinite(pole).all()
     assert np.abs(np.diff(aside(pole, limb))).max(initial=0.0) < np.radians(15)
-    assert np.abs(aside(pole, limb)).max() < np.radians(120)
+    assert np.abs(aside(pole, limb)).max() < np.radians(60)
 
 
 def test_a_bent_limb_says_exactly_where_its_pole_is() -> None:
