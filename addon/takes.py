@@ -163,11 +163,14 @@ def _reduced(
     changes[1:] = (motion.stands[1:] != motion.stands[:-1]).any(axis=1)
     # The last frame of a contact as well as the first one after it.
     changes[:-1] |= changes[1:]
-    planted = {
-        bone: motion.stands[:, columns].any(axis=1)
-        for side, columns in (("l", slice(0, 2)), ("r", slice(2, 4)))
-        for bone in body.chains[f"{side}_foot"]
-    }
+    planted = {}
+    for side, columns in (("l", slice(0, 2)), ("r", slice(2, 4))):
+        feet = list(body.chains[f"{side}_foot"])
+        control = mapping.controls.ik.get(f"{side}_foot") if mapping.controls is not None else None
+        if control is not None and control.bone in rest.names:
+            # Keyed in place of the foot itself, where limbs are keyed by IK.
+            feet.append(rest.names.index(control.bone))
+        planted |= {bone: motion.stands[:, columns].any(axis=1) for bone in feet}
     return reduce_keys(rest, motion, frames, tolerance, kept=changes, planted=planted, progress=_stoppable(progress))
 
 

@@ -125,7 +125,9 @@ def slide_mm_s(rig: Any, feet: dict[str, tuple[str, str]]) -> float:
 
 
 def curves(action: Any) -> dict[str, Any]:
-    bags = [bag for layer in action.layers for strip in layer.strips for bag in strip.channelbags]
+    bags = [action]
+    if hasattr(action, "layers"):
+        bags = [bag for layer in action.layers for strip in layer.strips for bag in strip.channelbags]
     return {f"{curve.data_path}[{curve.array_index}]": curve for bag in bags for curve in bag.fcurves}
 
 
