@@ -163,7 +163,7 @@ def _reduced(
     changes[1:] = (motion.stands[1:] != motion.stands[:-1]).any(axis=1)
     # The last frame of a contact as well as the first one after it.
     changes[:-1] |= changes[1:]
-    planted = {}
+    planted: dict[int, np.ndarray] = {}
     for side, columns in (("l", slice(0, 2)), ("r", slice(2, 4))):
         feet = list(body.chains[f"{side}_foot"])
         control = mapping.controls.ik.get(f"{side}_foot") if mapping.controls is not None else None

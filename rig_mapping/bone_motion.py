@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from ..core.rotations import from_matrix, to_matrix
+from ..core.rotations import continuous, from_matrix, to_matrix
 from .rest_pose import RestPose
 
 
@@ -64,6 +64,18 @@ class BoneMotion:
     def root_location(self) -> np.ndarray:
         """(F, 3) of ``root_bone``, armature units, as ``pose_bone.location``."""
         return self.locations[:, 0]
+
+
+def rekeyed(motion: BoneMotion, turns: dict[int, np.ndarray], moves: dict[int, np.ndarray]) -> BoneMotion:
+    """The same performance by other keys: bone -> (F, 4) turns, and bone -> (F, 3) locations, the root's first."""
+    bones = tuple(sorted(turns))
+    return replace(
+        motion,
+        keyed=bones,
+        rotations_wxyz=continuous(np.stack([turns[bone] for bone in bones], axis=1)),
+        moved=tuple(moves),
+        locations=np.stack(list(moves.values()), axis=1),
+    )
 
 
 def carried_rotation(rest: RestPose, bone: int, parent_rotation: np.ndarray | None) -> np.ndarray:

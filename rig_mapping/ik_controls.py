@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from ..core.rotations import continuous, from_rotation_vector, normalised, rotate
+from ..core.rotations import from_rotation_vector, normalised, rotate
 from .bone_map import Controls
-from .bone_motion import BoneMotion, carried_rotation, fk, local_turn, location_at
+from .bone_motion import BoneMotion, carried_rotation, fk, local_turn, location_at, rekeyed
 from .leg_reach import LegMotion
 from .rest_pose import RestPose
 from .rig_body import RigBody
@@ -158,11 +158,4 @@ def _keyed_with(
             place = poles[bone]
         if bone in poles or not (rest.use_connect[bone] or rest.locks[bone].all()):
             moved[bone] = location_at(rest, bone, above, place)
-    bones = tuple(sorted(keyed))
-    return replace(
-        motion,
-        keyed=bones,
-        rotations_wxyz=continuous(np.stack([keyed[bone] for bone in bones], axis=1)),
-        moved=tuple(moved),
-        locations=np.stack(list(moved.values()), axis=1),
-    )
+    return rekeyed(motion, keyed, moved)

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 
-from ..core.rotations import continuous
-from .bone_motion import BoneMotion, carried_rotation, fk, local_turn, location_at
+from .bone_motion import BoneMotion, carried_rotation, fk, local_turn, location_at, rekeyed
 from .rest_pose import RestPose
 
 
@@ -50,20 +47,10 @@ def parted(rest: RestPose, whole: RestPose, motion: BoneMotion, loose: list[int]
     moves = {own[bone]: motion.locations[:, index] for index, bone in enumerate(motion.moved)}
     posed = fk(whole, motion, [whole.names.index(rest.names[bone]) for bone in loose])
 
-    def result() -> BoneMotion:
-        bones = tuple(sorted(turns))
-        return replace(
-            motion,
-            keyed=bones,
-            rotations_wxyz=continuous(np.stack([turns[bone] for bone in bones], axis=1)),
-            moved=tuple(moves),
-            locations=np.stack(list(moves.values()), axis=1),
-        )
-
     for index, bone in enumerate(loose):
         parent = rest.parents[bone]
-        above = fk(rest, result(), [parent])[:, 0] if parent >= 0 else None
+        above = fk(rest, rekeyed(motion, turns, moves), [parent])[:, 0] if parent >= 0 else None
         carried = carried_rotation(rest, bone, above[:, :3, :3] if above is not None else None)
         turns[bone] = local_turn(np.broadcast_to(carried, (len(motion), 3, 3)), posed[:, index, :3, :3])
         moves[bone] = location_at(rest, bone, above, posed[:, index, :3, 3])
-    return result()
+    return rekeyed(motion, turns, moves)
