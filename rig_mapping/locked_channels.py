@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..core.rotations import continuous, inverse, multiply
+from ..core.rotations import continuous
 from .rotation_channels import EULER_ORDERS, euler_angles, from_channels
 
 _AXES = np.eye(3)
@@ -32,9 +32,3 @@ def with_locks(wxyz: np.ndarray, mode: str, locks: np.ndarray, now_wxyz: np.ndar
     angles = euler_angles(continuous(wxyz), order)
     angles[:, locks] = kept[locks]
     return from_channels(order, angles)
-
-
-def misses_rad(wxyz: np.ndarray, locked_wxyz: np.ndarray) -> np.ndarray:
-    """(F,) how far the locks keep a bone from where it should be."""
-    off = multiply(inverse(wxyz), locked_wxyz)
-    return 2 * np.arctan2(np.linalg.norm(off[:, 1:], axis=1), np.abs(off[:, 0]))

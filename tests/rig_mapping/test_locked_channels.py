@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from keylift.core.rotations import from_rotation_vector, multiply
-from keylift.rig_mapping.locked_channels import misses_rad, with_locks
+from keylift.core.rotations import angle_between_rad, from_rotation_vector, multiply
+from keylift.rig_mapping.locked_channels import with_locks
 from keylift.rig_mapping.rotation_channels import EULER_ORDERS, euler_angles, from_channels
 
 IDENTITY = np.array([1.0, 0.0, 0.0, 0.0])
@@ -24,12 +24,12 @@ def test_a_hinge_takes_the_nearest_turn_about_its_axis(mode: str, axis: int) -> 
     wanted = turns()
     locked = with_locks(wanted, mode, locks, IDENTITY)
     assert np.abs(np.delete(locked[:, 1:], axis, axis=1)).max() < 1e-12
-    least = misses_rad(wanted, locked)
+    least = angle_between_rad(wanted, locked)
     for nudge in (-0.05, 0.05):
         vector = np.zeros(3)
         vector[axis] = nudge
         other = multiply(locked, np.broadcast_to(from_rotation_vector(vector), locked.shape))
-        assert (misses_rad(wanted, other) >= least - 1e-9).all()
+        assert (angle_between_rad(wanted, other) >= least - 1e-9).all()
 
 
 @pytest.mark.parametrize("order", EULER_ORDERS)
@@ -48,4 +48,4 @@ def test_a_turn_that_the_locks_allow_is_kept() -> None:
     vectors = np.zeros((20, 3))
     vectors[:, 0] = np.linspace(-1.5, 1.5, 20)
     wanted = from_rotation_vector(vectors)
-    assert misses_rad(wanted, with_locks(wanted, "XYZ", np.array([False, True, True]), IDENTITY)).max() < 1e-9
+    assert angle_between_rad(wanted, with_locks(wanted, "XYZ", np.array([False, True, True]), IDENTITY)).max() < 1e-9
