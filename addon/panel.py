@@ -24,3 +24,6 @@ class KEYLIFT_PT_take(bpy.types.Panel):
         else:
             column.label(text="Select an armature", icon="INFO")
         column.operator(KEYLIFT_OT_import_take.bl_idname, icon="IMPORT")
+
+
+CLASSES = (KEYLIFT_PT_take,)

@@ -3,24 +3,37 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import bpy
 
-from ..rig_mapping.bone_map import keep_own_maps_in
+from . import clip_keypoints, environment_setup, keypoint_correction, panel, preferences, settings, take_import
 from .headless import COMMAND, run_command
-from .panel import KEYLIFT_PT_take
-from .take_import import KEYLIFT_OT_import_take
 
-_CLASSES = (KEYLIFT_OT_import_take, KEYLIFT_PT_take)
+# Each has CLASSES, and where that is not all, register_rest and unregister_rest. Settings come before who shows them.
+_MODULES: tuple[ModuleType, ...] = (
+    preferences,
+    settings,
+    environment_setup,
+    clip_keypoints,
+    keypoint_correction,
+    take_import,
+    panel,
+)
 _commands: list[Any] = []
 
 
 def register() -> None:
     """Called by Blender, possibly many times in one session, each time undone by ``unregister``."""
+    from ..rig_mapping.bone_map import keep_own_maps_in
+
     keep_own_maps_in(_users_bone_maps())
-    for cls in _CLASSES:
-        bpy.utils.register_class(cls)
+    for module in _MODULES:
+        for cls in module.CLASSES:
+            bpy.utils.register_class(cls)
+        if hasattr(module, "register_rest"):
+            module.register_rest()
     _commands.append(bpy.utils.register_cli_command(COMMAND, run_command))
 
 
@@ -37,5 +50,8 @@ def unregister() -> None:
     """Undo ``register``, last things first."""
     while _commands:
         bpy.utils.unregister_cli_command(_commands.pop())
-    for cls in reversed(_CLASSES):
-        bpy.utils.unregister_class(cls)
+    for module in reversed(_MODULES):
+        if hasattr(module, "unregister_rest"):
+            module.unregister_rest()
+        for cls in reversed(module.CLASSES):
+            bpy.utils.unregister_class(cls)

@@ -163,3 +163,6 @@ class KEYLIFT_OT_import_take(bpy.types.Operator, ImportHelper):
             reduce=KeyTolerance(degrees(self.largest_turn), 1000 * self.largest_distance) if self.reduce else None,
             markers=self.markers,
         )
+
+
+CLASSES = (KEYLIFT_OT_import_take,)

@@ -1,0 +1,3 @@
+"""Keypoints as tracks of a movie clip, where Blender artists correct them."""
+
+CLASSES: tuple[type, ...] = ()

@@ -1,0 +1,3 @@
+"""What an animator sets once: the worker's environment, devices and folders."""
+
+CLASSES: tuple[type, ...] = ()

@@ -1,0 +1,3 @@
+"""What a scene remembers: footage, choices of each step, and takes."""
+
+CLASSES: tuple[type, ...] = ()
