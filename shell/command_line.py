@@ -27,6 +27,7 @@ from . import (
     train,
     triangulate,
     weights,
+    worker,
 )
 from .arguments import Explained, add_general_options
 from .interruption import listening
@@ -47,6 +48,7 @@ COMMANDS = {
     "weights": weights,
     "bench": bench,
     "doctor": doctor,
+    "worker": worker,
 }
 
 DESCRIPTION = """Footage of a person becomes editable keyframes on any armature, on your own machine.
@@ -126,6 +128,11 @@ def run(argv: Sequence[str]) -> int:
         # Windows' code pages lack most of the world's names; a file that was written is no reason to fail.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    return run_command(argv)
+
+
+def run_command(argv: Sequence[str], reporter: Reporter | None = None) -> int:
+    """Run one command, told about by ``reporter`` (the options' own when left out), and return its exit code."""
     try:
         options = make_parser().parse_args(list(argv))
     except SystemExit as end:  # argparse has said what it had to say: help, the version, or a usage error
@@ -133,7 +140,8 @@ def run(argv: Sequence[str]) -> int:
     if options.debug:
         # The rooms below keep native libraries quiet unless this is set.
         os.environ["KEYLIFT_DEBUG"] = "1"
-    reporter = Reporter(quiet=options.quiet, as_json=options.json)
+    if reporter is None:
+        reporter = Reporter(quiet=options.quiet, as_json=options.json)
     try:
         with listening(reporter), reporter:
             code = COMMANDS[options.command].run(options, reporter)

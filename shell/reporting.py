@@ -55,7 +55,7 @@ class Reporter:
     def stage(self, name: str, title: str) -> Iterator[Progress]:
         """Time a stage and show its progress. A stage of the same name adds to the first one's time."""
         began = time.monotonic()
-        show = self._bar(title) if self._bars is not None else self._lines(title)
+        show = self._show(name, title)
         furthest = 1
 
         def progress(done: int, total: int | None) -> bool:
@@ -68,6 +68,10 @@ class Reporter:
         if self._bars is not None:
             show(furthest, furthest)
         self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - began
+
+    def _show(self, name: str, title: str) -> Show:
+        """How a stage's progress is shown: as a bar on a terminal, as lines elsewhere."""
+        return self._bar(title) if self._bars is not None else self._lines(title)
 
     def _bar(self, title: str) -> Show:
         bars = self._bars
