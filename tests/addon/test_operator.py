@@ -74,11 +74,11 @@ def test_it_is_greyed_out_without_an_armature(pose_file: Path) -> None:
 
 
 def test_every_preset_can_be_chosen() -> None:
-    from keylift.addon.take_import import KEYLIFT_OT_import_take, _bone_maps
+    from keylift.addon.retarget_choices import bone_map_items
     from keylift.rig_mapping.bone_map import load_bone_map, preset_names, save_bone_map
 
     def choices() -> list[str]:
-        return [identifier for identifier, _, _ in _bone_maps(KEYLIFT_OT_import_take, bpy.context)]
+        return [identifier for identifier, _, _ in bone_map_items(None, bpy.context)]
 
     assert choices() == ["auto", *preset_names()]
     own = save_bone_map("my hero", load_bone_map("mixamo"))
