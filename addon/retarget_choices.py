@@ -2,6 +2,7 @@
 
 # No postponed annotations here: Blender reads properties from them.
 
+import zlib
 from math import degrees, radians
 from typing import TYPE_CHECKING, Any
 
@@ -10,17 +11,27 @@ import bpy
 if TYPE_CHECKING:
     from .takes import TakeOptions
 
+EnumItem = tuple[str, str, str, str, int]
+
 # Blender keeps no reference to the texts of a list that is made anew; without one they turn to garbage on the screen.
-_shown: list[tuple[str, str, str]] = []
+_shown: list[EnumItem] = []
 
 
-def bone_map_items(_owner: Any, _context: bpy.types.Context | None) -> list[tuple[str, str, str]]:
+def enum_item(identifier: str, name: str, description: str, *, first: bool = False) -> EnumItem:
+    """One choice of a list that grows and shrinks. A file keeps its number, which must not depend on its neighbours.
+
+    first: the choice of who has not chosen yet
+    """
+    return identifier, name, description, "NONE", 0 if first else 1 + zlib.crc32(identifier.encode()) % (2**31 - 2)
+
+
+def bone_map_items(_owner: Any, _context: bpy.types.Context | None) -> list[EnumItem]:
     """The choices as they are now: users save maps of their own while Blender runs."""
     from ..rig_mapping.bone_map import bone_maps
 
-    recognised = ("auto", "Recognise", "Tell which bone is which part of the body by names, shape and how they hang")
-    maps = [(found.name, found.title, f"The bone names of {found.title}") for found in bone_maps()]
-    _shown[:] = [recognised, *maps]
+    how = "Tell which bone is which part of the body by names, shape and how they hang"
+    maps = [enum_item(found.name, found.title, f"The bone names of {found.title}") for found in bone_maps()]
+    _shown[:] = [enum_item("auto", "Recognise", how, first=True), *maps]
     return _shown
 
 

@@ -89,12 +89,14 @@ def bake_take(
     bone_map: str | BoneMap,
     name: str,
     fps: float,
+    first_frame: float = FIRST_FRAME,
     options: TakeOptions | None = None,
     progress: Progress = silent,
 ) -> tuple[RetargetSummary, BoneMotion]:
-    """Key ``pose`` onto an armature of the open scene, in a new action ``name``.
+    """Key ``pose`` onto an armature of the context's scene, in a new action ``name``.
 
-    bone_map: a preset's name, a file's path, "auto", or a bone map
+    bone_map:    a preset's name, a file's path, "auto", or a bone map
+    first_frame: where on the timeline the first frame of the pose lies
     Raises RigError or FileFormatError when nothing can be mapped, or the armature can't be animated.
     """
     options = options or TakeOptions()
@@ -103,12 +105,12 @@ def bake_take(
     mapping = _mapping(rest, bone_map)
     rest, properties, warnings = _controls(armature_object, rest, mapping, options.retarget)
     motion = _solved(pose, rest, mapping, options.retarget)
-    frames = frame_numbers(motion, fps, FIRST_FRAME)
+    frames = frame_numbers(motion, fps, first_frame)
     sparse = _reduced(rest, mapping, motion, frames, options.reduce, progress)
 
     def write(moving: BoneMotion, keys: WrittenKeys, action_name: str) -> bpy.types.Action:
         return write_keyframes(
-            armature_object, rest, moving, action_name, fps=fps, first_frame=FIRST_FRAME, keys=keys, progress=progress
+            armature_object, rest, moving, action_name, fps=fps, first_frame=first_frame, keys=keys, progress=progress
         )
 
     if options.also_in_place:

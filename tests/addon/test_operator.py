@@ -78,7 +78,7 @@ def test_every_preset_can_be_chosen() -> None:
     from keylift.rig_mapping.bone_map import load_bone_map, preset_names, save_bone_map
 
     def choices() -> list[str]:
-        return [identifier for identifier, _, _ in bone_map_items(None, bpy.context)]
+        return [identifier for identifier, *_ in bone_map_items(None, bpy.context)]
 
     assert choices() == ["auto", *preset_names()]
     own = save_bone_map("my hero", load_bone_map("mixamo"))
