@@ -136,7 +136,7 @@ class Lifted:
 def detection(footage: FootageChoice, choice: DetectChoice, cache: Path, share: float = 1.0) -> Flow:
     """Find everybody in the footage. Returns ``Detected``."""
     footage.check()
-    folder = cache / "keypoints" / _fingerprint(footage, choice)
+    folder = cache / "keypoints" / fingerprint(footage, choice)
     found = _found_before(folder)
     if found is not None:
         return Detected(found)
@@ -201,7 +201,7 @@ def _of_person(files: Sequence[Path], person: int, footage: FootageChoice) -> Pa
     return files[person - 1]
 
 
-def _fingerprint(footage: FootageChoice, choice: DetectChoice) -> str:
+def fingerprint(footage: FootageChoice, choice: DetectChoice) -> str:
     """The same for the same pictures looked at in the same way; hours of footage are not read through for it."""
     stats = [file.stat() for file in footage.files]
     seen = [

@@ -8,16 +8,32 @@ from typing import Any
 
 import bpy
 
-from . import clip_keypoints, environment_setup, keypoint_correction, panel, preferences, settings, take_import
+from . import (
+    capture_operators,
+    clip_keypoints,
+    environment_setup,
+    keypoint_correction,
+    panel,
+    preferences,
+    rig_list,
+    scene_jobs,
+    settings,
+    take_import,
+    take_list,
+)
 from .headless import COMMAND, run_command
 
 # Each has CLASSES, and where that is not all, register_rest and unregister_rest. Settings come before who shows them.
 _MODULES: tuple[ModuleType, ...] = (
     preferences,
     settings,
+    scene_jobs,
     environment_setup,
+    capture_operators,
     clip_keypoints,
     keypoint_correction,
+    rig_list,
+    take_list,
     take_import,
     panel,
 )

@@ -228,19 +228,23 @@ def retarget_to_files(
     return summary
 
 
+def check_armature(armature_object: bpy.types.Object, bone_map: str | BoneMap, options: TakeOptions) -> None:
+    """Raise KeyliftError when a take can't go onto the armature. The scene is left as it is."""
+    rest = read_rest_pose(armature_object)
+    mapping = _mapping(rest, bone_map)
+    rest, _, _ = _controls(armature_object, rest, mapping, options.retarget)
+    body = rig_body(rest, mapping)
+    if options.retarget.path_on == "root":
+        path_carrier(rest, body)
+
+
 def check_rig(rig: str, bone_map: str, options: TakeOptions) -> None:
     """Open ``rig`` in a fresh scene and raise KeyliftError when a take can't go onto it, before hours of work do."""
     if rig == SKELETON:
         return
     # A user's own map first: it is read faster than the rig.
     own_map = bone_map if bone_map == "auto" else load_bone_map(bone_map)
-    armature_object = open_rig(rig)
-    rest = read_rest_pose(armature_object)
-    mapping = _mapping(rest, own_map)
-    rest, _, _ = _controls(armature_object, rest, mapping, options.retarget)
-    body = rig_body(rest, mapping)
-    if options.retarget.path_on == "root":
-        path_carrier(rest, body)
+    check_armature(open_rig(rig), own_map, options)
 
 
 def _opened(rig: str, bone_map: str, pose: PoseTrack) -> tuple[bpy.types.Object, str | BoneMap]:

@@ -1,0 +1,49 @@
+"""Where on a scene's timeline the frames of its footage lie."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import bpy
+
+from .footage_choice import FIGURE_MARK
+
+
+def place_on_timeline(scene: bpy.types.Scene, clip: Any, pose: Any, match: str) -> tuple[float, float]:
+    """Frames a second that keys are written for, and the frame of the scene that the pose's first frame belongs to.
+
+    match: FOOTAGE gives the scene the footage's rate and range, SCENE leaves it as it is, AUTO leaves it as it is when
+           something in it is animated already
+    """
+    from .takes import set_frame_rate
+
+    start = 1.0
+    if clip is not None:
+        start = float(clip.frame_start - clip.frame_offset)
+    if match == "FOOTAGE" or (match == "AUTO" and not is_animated(scene)):
+        fps = set_frame_rate(scene, pose.fps)
+        first = start + _pictures_before(clip, pose)
+        last = first + (pose.time_s[-1] - pose.time_s[0]) * fps
+        scene.frame_start, scene.frame_end = max(0, round(first)), max(1, round(float(last)))
+        return fps, first
+    fps = scene.render.fps / scene.render.fps_base
+    return fps, start + _pictures_before(clip, pose) * fps / pose.fps
+
+
+def _pictures_before(clip: Any, pose: Any) -> float:
+    """How many frames of the footage come before the pose's first one, by time where the footage has a clock."""
+    if clip is not None and clip.source == "MOVIE" and clip.fps > 0:
+        return float(round(float(pose.time_s[0]) * clip.fps))
+    return float(pose.frame_index[0])
+
+
+def is_animated(scene: bpy.types.Scene) -> bool:
+    """Whether something in the scene moves that Keylift did not make."""
+    own = {take.action for take in scene.keylift.takes if take.action is not None}  # type: ignore[attr-defined]
+    for candidate in scene.objects:
+        data = candidate.animation_data
+        if data is None or FIGURE_MARK in candidate:
+            continue
+        if len(data.nla_tracks) or (data.action is not None and data.action not in own):
+            return True
+    return False
