@@ -44,7 +44,7 @@ _commands: list[Any] = []
 
 def register() -> None:
     """Called by Blender, possibly many times in one session, each time undone by ``unregister``."""
-    from ..rig_mapping.bone_map import keep_own_maps_in
+    from ..rig_mapping.own_maps import keep_own_maps_in
 
     keep_own_maps_in(_users_bone_maps())
     for module in _MODULES:

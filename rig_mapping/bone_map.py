@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field, replace
@@ -15,6 +14,7 @@ from ..core.errors import FileFormatError, OutputError, RigError
 from ..core.output_files import ELSEWHERE, written_whole
 from ..core.segments import SEGMENT_NAMES
 from .bone_names import normalised_name, spelled_through, without_common_prefix
+from .own_maps import user_folder
 from .rest_pose import RestPose
 
 BONE_MAP_FORMAT = 2
@@ -28,7 +28,6 @@ _KEYS_OF_FORMAT = {
 # Names under which a map can be saved on every system, and which --map can't take for something else.
 _SAVABLE_NAME = re.compile(r"[^\W_][\w .\-]{0,63}(?<![ .])")
 _NO_FILE_NAMES = {"auto", "con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10))}
-_addons_folder: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -175,29 +174,6 @@ def _bound_controls(controls: Controls, named: Callable[[str], str | None]) -> C
 def _listed(names: list[str], most: int = 8) -> str:
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(f"'{name}'" for name in names[:most]) + more
-
-
-def user_folder() -> Path | None:
-    """Where a user's own named bone maps live; None inside a Blender whose add-on has not said where.
-
-    ``KEYLIFT_DATA`` comes first, then the folder of ``keep_own_maps_in``, then the system's place for users' data.
-    """
-    if data := os.environ.get("KEYLIFT_DATA"):
-        return Path(data) / "bone_maps"
-    if _addons_folder is not None:
-        return _addons_folder
-    try:
-        import platformdirs
-    except ImportError:
-        # Blender's own Python lacks it.
-        return None
-    return Path(platformdirs.user_data_dir("keylift", appauthor=False)) / "bone_maps"
-
-
-def keep_own_maps_in(folder: Path | None) -> None:
-    """Say where users' own maps live in this process: an add-on has a folder of its own. None takes it back."""
-    global _addons_folder
-    _addons_folder = folder
 
 
 def shipped_names() -> list[str]:

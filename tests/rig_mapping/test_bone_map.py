@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from keylift.core.errors import FileFormatError, OutputError, RigError
 from keylift.core.segments import SEGMENT_NAMES
-from keylift.rig_mapping import bone_map as bone_map_module
+from keylift.rig_mapping import own_maps
 from keylift.rig_mapping.bone_map import (
     IK_LIMBS,
     BoneMap,
@@ -22,7 +22,6 @@ from keylift.rig_mapping.bone_map import (
     Setting,
     Switch,
     bone_maps,
-    keep_own_maps_in,
     load_bone_map,
     preset_names,
     save_bone_map,
@@ -32,6 +31,7 @@ from keylift.rig_mapping.bone_map import (
     write_bone_map,
 )
 from keylift.rig_mapping.bone_names import normalised_name, side_and_stem, without_common_prefix
+from keylift.rig_mapping.own_maps import keep_own_maps_in
 from keylift.rig_mapping.rest_pose import RestPose
 from rig_skeletons import FAMILIES
 
@@ -361,7 +361,7 @@ def test_where_own_maps_live(tmp_path: Path, own_folder: Path, monkeypatch: pyte
     assert user_folder() is None and preset_names() == shipped_names()
     with pytest.raises(OutputError, match="KEYLIFT_DATA"):
         save_bone_map("mine", load_bone_map("mixamo"))
-    monkeypatch.setattr(bone_map_module, "_addons_folder", None)
+    monkeypatch.setattr(own_maps, "_addons_folder", None)
     keep_own_maps_in(tmp_path / "extension")
     save_bone_map("mine", load_bone_map("mixamo"))
     assert (tmp_path / "extension" / "mine.json").is_file() and "mine" in preset_names()
