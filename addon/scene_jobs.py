@@ -17,18 +17,21 @@ _TICK_S = 0.1
 _PACKAGE = Path(__file__).resolve().parents[1]
 
 
-def _start_worker() -> Worker:
+def worker_program() -> WorkerProgram:
+    """What to start as a worker. Raises KeyliftError while its environment is not set up."""
     from .preferences import cache_folder, worker_python, worker_variables
 
     context = bpy.context
-    return Worker(
-        WorkerProgram(
-            python=worker_python(context),
-            package=_PACKAGE,
-            variables=worker_variables(context),
-            bytecode=cache_folder(context) / "bytecode",
-        )
+    return WorkerProgram(
+        python=worker_python(context),
+        package=_PACKAGE,
+        variables=worker_variables(context),
+        bytecode=cache_folder(context) / "bytecode",
     )
+
+
+def _start_worker() -> Worker:
+    return Worker(worker_program())
 
 
 queue = JobQueue(_start_worker)

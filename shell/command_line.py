@@ -9,7 +9,7 @@ import io
 import os
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from .. import __version__
 from ..core.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_TRY_AGAIN, EXIT_USAGE, KeyliftError
@@ -122,16 +122,22 @@ def explain(problem: BaseException) -> tuple[str, int]:
     return BUG.format(kind=type(problem).__name__, problem=problem), EXIT_FAILED
 
 
-def run(argv: Sequence[str]) -> int:
-    """Run one command and return its exit code; whatever goes wrong is told on stderr."""
+Run = Callable[[argparse.Namespace, Reporter], int]
+
+
+def run(argv: Sequence[str], instead: Mapping[str, Run] | None = None) -> int:
+    """Run one command and return its exit code; whatever goes wrong is told on stderr.
+
+    instead: commands that are done in another way where this runs, by name
+    """
     for stream in (sys.stdout, sys.stderr):
         # Windows' code pages lack most of the world's names; a file that was written is no reason to fail.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    return run_command(argv)
+    return run_command(argv, instead=instead)
 
 
-def run_command(argv: Sequence[str], reporter: Reporter | None = None) -> int:
+def run_command(argv: Sequence[str], reporter: Reporter | None = None, instead: Mapping[str, Run] | None = None) -> int:
     """Run one command, told about by ``reporter`` (the options' own when left out), and return its exit code."""
     try:
         options = make_parser().parse_args(list(argv))
@@ -144,7 +150,8 @@ def run_command(argv: Sequence[str], reporter: Reporter | None = None) -> int:
         reporter = Reporter(quiet=options.quiet, as_json=options.json)
     try:
         with listening(reporter), reporter:
-            code = COMMANDS[options.command].run(options, reporter)
+            work = (instead or {}).get(options.command) or COMMANDS[options.command].run
+            code = work(options, reporter)
         sys.stdout.flush()
         return code
     except BrokenPipeError:

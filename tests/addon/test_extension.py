@@ -57,9 +57,9 @@ assert hero.animation_data.action.name == "walk"
 
 for _ in range(3):
     addon_utils.disable(module, default_set=True)
-    assert not hasattr(bpy.types, "KEYLIFT_PT_take")
+    assert not hasattr(bpy.types, "KEYLIFT_PT_view_main")
     addon_utils.enable(module, default_set=True)
-    assert hasattr(bpy.types, "KEYLIFT_PT_take")
+    assert hasattr(bpy.types, "KEYLIFT_PT_view_main")
 assert bpy.ops.keylift.import_take(filepath=str(POSE)) == {"FINISHED"}
 assert hero.animation_data.action.name == "walk.001"
 

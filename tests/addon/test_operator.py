@@ -124,13 +124,13 @@ def test_one_undo_step_takes_it_back(pose_file: Path) -> None:
 
 
 def test_the_panel_is_in_the_sidebar() -> None:
-    panel = bpy.types.KEYLIFT_PT_take
+    panel = bpy.types.KEYLIFT_PT_view_main
     assert (panel.bl_space_type, panel.bl_region_type, panel.bl_category) == ("VIEW_3D", "UI", "Keylift")
 
 
 def test_registering_again_and_again() -> None:
     for _ in range(3):
         keylift.unregister()
-        assert not hasattr(bpy.types, "KEYLIFT_PT_take")
+        assert not hasattr(bpy.types, "KEYLIFT_PT_view_main")
         keylift.register()
         assert hasattr(bpy.types, "KEYLIFT_OT_import_take")
