@@ -158,14 +158,14 @@ class KEYLIFT_OT_delete_take(_OnTake, bpy.types.Operator):
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         """Remove what belongs to the take alone."""
-        from .preview_figure import remove_figure
-
         settings = context.scene.keylift
         take = active_take(context.scene)
         action, figure, armature = take.action, take.figure, take.armature
         settings.takes.remove(settings.active_take)
         settings.active_take = max(0, min(settings.active_take, len(settings.takes) - 1))
         if figure is not None:
+            from .preview_figure import remove_figure
+
             remove_figure(figure)
         if action is not None:
             _let_go(action, armature)
