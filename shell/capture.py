@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ..core.errors import EXIT_DONE, OutputError
 from . import places
@@ -20,6 +23,9 @@ from .lift import check_cameras, check_lifter, lift_track, read_camera
 from .preview import FILM_ENDINGS, make_film
 from .reporting import Reporter
 from .retarget import SCENE_ENDINGS, bake, check_rig
+
+if TYPE_CHECKING:
+    from ..core.tracks import PoseTrack
 
 SUMMARY = "turn footage of a person into keyframes on an armature"
 EXAMPLES = """  keylift capture dance.mp4 -o take.blend --preview take.mp4
@@ -57,19 +63,78 @@ def kept_files(options: argparse.Namespace) -> list[Path]:
     return [options.keep / f"{name}.keypoints.npz", options.keep / f"{name}.pose.npz"]
 
 
-def run(options: argparse.Namespace, reporter: Reporter) -> int:
+@dataclass(frozen=True, eq=False)
+class Performance:
+    """One person's pose, and what goes with it.
+
+    adapted: what became of --adapt; None without it
+    keep:    writes the keypoints and the pose to two files
+    film:    makes the preview
+    """
+
+    pose: PoseTrack
+    adapted: dict[str, Any] | None
+    keep: Callable[[Path, Path], None]
+    film: Callable[[Path], None]
+
+
+class Hands(Protocol):
+    """Whoever does what Blender can't: this process, or a worker of an installed Blender's."""
+
+    def check(self) -> Sequence[Path | None]:
+        """Raise KeyliftError when footage, camera or lifter can't be used; the files that are read."""
+
+    def find(self) -> Sequence[Any]:
+        """The people that the options ask for, largest first."""
+
+    def lift(self, found: Any) -> Performance:
+        """One of them in space."""
+
+
+class OwnHands:
+    """Everything in this process."""
+
+    def __init__(self, options: argparse.Namespace, reporter: Reporter) -> None:
+        self._options, self._reporter = options, reporter
+
+    def check(self) -> Sequence[Path | None]:
+        """Open the footage, and read camera and lifter."""
+        self._footage = open_video(self._options)
+        self._camera = read_camera(self._options, self._footage)
+        check_cameras(self._options)
+        return [check_lifter(self._options)]
+
+    def find(self) -> Sequence[Any]:
+        """Detect."""
+        return find_people(self._footage, self._options, self._reporter)
+
+    def lift(self, found: Any) -> Performance:
+        """Lift, and know how to write what comes of it."""
+        from ..core.track_files import write_keypoints, write_pose
+
+        person = lift_track(found, self._camera, self._options, self._reporter)
+
+        def keep(keypoints: Path, pose: Path) -> None:
+            write_keypoints(keypoints, person.track)
+            write_pose(pose, person.pose)
+
+        def film(place: Path) -> None:
+            make_film(place, person.pose, person.track, self._footage, self._reporter)
+
+        return Performance(person.pose, person.adapted(), keep, film)
+
+
+def run(options: argparse.Namespace, reporter: Reporter, hands: Hands | None = None) -> int:
     """Detect, lift, bake and preview, one person after the other."""
-    footage = open_video(options)
-    camera = read_camera(options, footage)
-    check_cameras(options)
+    hands = hands or OwnHands(options, reporter)
+    read = hands.check()
     check_rig(options, reporter)
-    weights = check_lifter(options)
     inputs = [
+        *read,
         options.video,
         options.camera,
         options.camera_motion,
         places.rig_file(options.rig),
-        weights,
         Path(options.map),
     ]
     films = [options.preview] if options.preview is not None else []
@@ -77,39 +142,34 @@ def run(options: argparse.Namespace, reporter: Reporter) -> int:
     places.check_outputs(possible_outputs(options.output, options), SCENE_ENDINGS, inputs)
     places.check_outputs(possible_outputs(films, options), FILM_ENDINGS, inputs)
     places.check_outputs(possible_outputs(kept, options), [".npz"], inputs)
-    from ..core.track_files import write_keypoints, write_pose
 
-    tracks = find_people(footage, options, reporter)
+    people = hands.find()
     written: list[Path] = []
     adapted = []
     frames = 0
-    for number, detected in zip(numbers(len(tracks), options), tracks, strict=True):
-        person = lift_track(detected, camera, options, reporter)
-        pose, track = person.pose, person.track
-        adapted.append(person.adapted())
-        frames = max(frames, len(pose.time_s))
-        for path in kept:
-            place = places.numbered(path, number)
-            if path is kept[0]:
-                write_keypoints(place, track)
-            else:
-                write_pose(place, pose)
-            written.append(place)
+    for number, found in zip(numbers(len(people), options), people, strict=True):
+        person = hands.lift(found)
+        adapted.append(person.adapted)
+        frames = max(frames, len(person.pose.time_s))
+        if kept:
+            keypoints, pose = (places.numbered(path, number) for path in kept)
+            person.keep(keypoints, pose)
+            written += [keypoints, pose]
         outputs = [places.numbered(output, number) for output in options.output]
-        bake(pose, outputs, options.video, options, reporter)
+        bake(person.pose, outputs, options.video, options, reporter)
         written += outputs
         for film in films:
             place = places.numbered(film, number)
-            make_film(place, pose, track, footage, reporter)
+            person.film(place)
             written.append(place)
-    who = f", {len(tracks)} people" if len(tracks) > 1 else ""
+    who = f", {len(people)} people" if len(people) > 1 else ""
     took = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in reporter.seconds.items())
     reporter.result(
         "\n".join([*(str(path) for path in written), f"{frames} frames{who} ({took})"]),
         {
             "outputs": [str(path) for path in written],
             "frames": frames,
-            "people": len(tracks),
+            "people": len(people),
             "adapted": adapted,
             "seconds": {stage: round(seconds, 2) for stage, seconds in reporter.seconds.items()},
         },

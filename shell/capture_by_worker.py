@@ -5,117 +5,84 @@ from __future__ import annotations
 import argparse
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..core.errors import EXIT_DONE
 from ..core.output_files import written_whole
 from ..core.worker_messages import FromWorker, Noted, Progressed
-from . import places
+from . import capture
 from .arguments import FrameRange, add_detection_options, add_lifting_options
-from .capture import kept_files
-from .detect import numbers, possible_outputs
-from .preview import FILM_ENDINGS
+from .capture import Performance
 from .reporting import Reporter
-from .retarget import SCENE_ENDINGS, bake, check_rig
 
 if TYPE_CHECKING:
     from ..addon.worker_client import Worker
 
+_TITLES = {"detect": "Looking for people", "lift": "Lifting to three dimensions", "preview": "Filming the preview"}
+
 
 def run(options: argparse.Namespace, reporter: Reporter, start_worker: Callable[[], Worker]) -> int:
     """Do what ``shell.capture`` does, with everything that Blender lacks the libraries for done by a worker."""
-    from ..core.track_files import read_pose
-
-    check_rig(options, reporter)
-    films = [options.preview] if options.preview is not None else []
-    kept = kept_files(options)
-    inputs = [options.video, options.camera, options.camera_motion, places.rig_file(options.rig), Path(options.map)]
-    places.check_outputs(possible_outputs(options.output, options), SCENE_ENDINGS, inputs)
-    places.check_outputs(possible_outputs(films, options), FILM_ENDINGS, inputs)
-    places.check_outputs(possible_outputs(kept, options), [".npz"], inputs)
     worker = start_worker()
     try:
         with tempfile.TemporaryDirectory(prefix="keylift-") as folder:
-            found = _asked(
-                worker,
-                reporter,
-                "detect",
-                [str(options.video), "-o", str(Path(folder) / "x.keypoints.npz")]
-                + argv_of(add_detection_options, options),
-            )
-            written: list[Path] = []
-            adapted: list[Any] = []
-            frames = 0
-            for number, name in zip(numbers(len(found["outputs"]), options), found["outputs"], strict=True):
-                keypoints, pose_file = Path(name), Path(folder) / f"{number or 1}.pose.npz"
-                lifted = _asked(
-                    worker,
-                    reporter,
-                    "lift",
-                    [name, "-o", str(pose_file), *argv_of(add_lifting_options, options)]
-                    + (["--no-repair"] if options.no_repair else []),
-                )
-                adapted += lifted["adapted"]
-                pose = read_pose(pose_file)
-                frames = max(frames, len(pose.time_s))
-                for place, file in zip(
-                    (places.numbered(path, number) for path in kept), (keypoints, pose_file), strict=False
-                ):
-                    place.parent.mkdir(parents=True, exist_ok=True)
-                    shutil.copyfile(file, place)
-                    written.append(place)
-                outputs = [places.numbered(output, number) for output in options.output]
-                bake(pose, outputs, options.video, options, reporter)
-                written += outputs
-                for film in (places.numbered(film, number) for film in films):
-                    _asked(
-                        worker,
-                        reporter,
-                        "preview",
-                        [str(pose_file), "--video", str(options.video), "--keypoints", name, "-o", str(film)],
-                    )
-                    written.append(film)
+            return capture.run(options, reporter, WorkersHands(options, reporter, worker, Path(folder)))
     finally:
         worker.stop()
-    people = len(found["outputs"])
-    who = f", {people} people" if people > 1 else ""
-    took = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in reporter.seconds.items())
-    reporter.result(
-        "\n".join([*(str(path) for path in written), f"{frames} frames{who} ({took})"]),
-        {
-            "outputs": [str(path) for path in written],
-            "frames": frames,
-            "people": people,
-            "adapted": adapted,
-            "seconds": {stage: round(seconds, 2) for stage, seconds in reporter.seconds.items()},
-        },
-    )
-    return EXIT_DONE
 
 
-def _kept(file: Path, place: Path) -> Path:
-    with written_whole(place) as beside:
-        shutil.copyfile(file, beside)
-    return place
+class WorkersHands:
+    """Footage and lifting in a worker; what it makes travels as files through ``folder``."""
 
+    def __init__(self, options: argparse.Namespace, reporter: Reporter, worker: Worker, folder: Path) -> None:
+        self._options, self._reporter, self._worker, self._folder = options, reporter, worker, folder
 
-def _asked(worker: Worker, reporter: Reporter, command: str, argv: list[str]) -> dict[str, Any]:
-    """The values of one command, its progress shown as if it ran here. Raises KeyliftError when it fails."""
-    from ..addon.worker_client import run_to_its_end
+    def check(self) -> Sequence[Path | None]:
+        """The worker looks at footage and lifter when it comes to them."""
+        return []
 
-    titles = {"detect": "Looking for people", "lift": "Lifting to three dimensions", "preview": "Filming the preview"}
-    with reporter.stage(command, titles[command]) as progress:
+    def find(self) -> Sequence[str]:
+        """Keypoint files, one a person."""
+        output = self._folder / "x.keypoints.npz"
+        options = argv_of(add_detection_options, self._options)
+        found: list[str] = self._asked("detect", [str(self._options.video), "-o", str(output), *options])["outputs"]
+        return found
 
-        def heard(event: FromWorker) -> bool:
-            if isinstance(event, Noted):
-                reporter.note(event.text)
-            if isinstance(event, Progressed) and event.stage == command:
-                return progress(event.done, event.total)
-            return not reporter.stop_wanted
+    def lift(self, found: str) -> Performance:
+        """Lift one keypoint file."""
+        from ..core.track_files import read_pose
 
-        return dict(run_to_its_end(worker, [command, *argv], heard))
+        keypoints, pose_file = Path(found), self._folder / (Path(found).name.split(".")[0] + ".pose.npz")
+        repair = ["--no-repair"] if self._options.no_repair else []
+        options = argv_of(add_lifting_options, self._options) + repair
+        values = self._asked("lift", [found, "-o", str(pose_file), *options])
+
+        def keep(keypoints_place: Path, pose_place: Path) -> None:
+            for file, place in ((keypoints, keypoints_place), (pose_file, pose_place)):
+                with written_whole(place) as beside:
+                    shutil.copyfile(file, beside)
+
+        def film(place: Path) -> None:
+            video = str(self._options.video)
+            self._asked("preview", [str(pose_file), "--video", video, "--keypoints", found, "-o", str(place)])
+
+        return Performance(read_pose(pose_file), values["adapted"][0], keep, film)
+
+    def _asked(self, command: str, argv: list[str]) -> dict[str, Any]:
+        """The values of one command, its progress shown as if it ran here. Raises KeyliftError when it fails."""
+        from ..addon.worker_client import run_to_its_end
+
+        with self._reporter.stage(command, _TITLES[command]) as progress:
+
+            def heard(event: FromWorker) -> bool:
+                if isinstance(event, Noted):
+                    self._reporter.note(event.text)
+                if isinstance(event, Progressed) and event.stage == command:
+                    return progress(event.done, event.total)
+                return not self._reporter.stop_wanted
+
+            return dict(run_to_its_end(self._worker, [command, *argv], heard))
 
 
 def argv_of(add_options: Callable[[argparse.ArgumentParser], None], options: argparse.Namespace) -> list[str]:
