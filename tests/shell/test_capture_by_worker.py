@@ -56,11 +56,7 @@ def test_it_gives_what_the_shell_gives(tmp_path: Path, capsys: pytest.CaptureFix
         return json.loads(capsys.readouterr().out.splitlines()[-1])
 
     here = captured(tmp_path / "here", None)
-    start_worker = partial(Worker, PROGRAM)
-    there = captured(
-        tmp_path / "there",
-        {"capture": lambda options, reporter: capture_by_worker.run(options, reporter, start_worker)},
-    )
+    there = captured(tmp_path / "there", BY_WORKER)
     assert {key: value for key, value in here.items() if key not in ("outputs", "seconds")} == {
         key: value for key, value in there.items() if key not in ("outputs", "seconds")
     }
