@@ -21,6 +21,7 @@ from . import (
     settings,
     take_import,
     take_list,
+    translations,
 )
 from .headless import COMMAND, run_command
 
@@ -36,6 +37,7 @@ _MODULES: tuple[ModuleType, ...] = (
     retarget_presets,
     rig_list,
     take_list,
+    translations,
     take_import,
     panel,
 )
