@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import bpy
 import numpy as np
 
 from ..core.errors import RigError
 from ..core.progress import Progress, report, silent
+from ..core.tracks import PoseTrack
 from ..rig_mapping.bone_motion import BoneMotion
 from ..rig_mapping.key_reduction import SparseChannel
 from ..rig_mapping.rest_pose import RestPose
 from ..rig_mapping.rotation_channels import rotation_channels
+from .action_writing import BEZIER, AnimatedCurves, in_turn
 
 # Clocks of whole milliseconds, as Matroska's, are off by up to half of one on the first picture and on any other.
 _CLOCK_TICK_S = 0.001
-# Values of Blender's enumerations, which foreach_set writes as integers.
-_LINEAR, _BEZIER = 1, 2
+# A value of Blender's enumeration, which foreach_set writes as an integer.
 _ALIGNED = 3
 
 
-def frame_numbers(motion: BoneMotion, fps: float, first_frame: float = 1.0) -> np.ndarray:
+def frame_numbers(motion: BoneMotion | PoseTrack, fps: float, first_frame: float = 1.0) -> np.ndarray:
     """(F,) where on Blender's timeline each frame of the footage lies; fractions when the frame rate varies."""
     frames = first_frame + (motion.time_s - motion.time_s[0]) * fps
     # A steady frame rate gives whole frames but for the rounding of presentation times.
@@ -77,7 +77,7 @@ def write_keyframes(
         raise RigError(f"An NLA strip of '{armature_object.name}' is being tweaked. Leave tweak mode (Tab) first.")
     action = bpy.data.actions.new(action_name)
     try:
-        new_curve = _curve_maker(action, armature_object)
+        curves = AnimatedCurves(action, armature_object)
         channels: Iterable[_DenseChannel | SparseChannel] = (
             _dense_channels(rest, motion) if keys.sparse is None else keys.sparse
         )
@@ -86,17 +86,17 @@ def write_keyframes(
             pose_bone = armature_object.pose.bones[rest.names[channel.bone]]
             free = _unlocked(rest, channel)
             if isinstance(channel, SparseChannel):
-                _write_sparse(new_curve, pose_bone, channel, frames, free)
+                _write_sparse(curves, pose_bone, channel, frames, free)
             else:
-                _write_dense(new_curve, pose_bone, channel, frames, free)
+                _write_dense(curves, pose_bone, channel, frames, free)
         for (bone_name, name), value in keys.properties.items():
-            _write_property(new_curve, armature_object.pose.bones[bone_name], name, float(frames[0]), value)
+            _write_property(curves, armature_object.pose.bones[bone_name], name, float(frames[0]), value)
     except BaseException:
         # Stopped half way: a half-made action must not stay behind.
         bpy.data.actions.remove(action)
         raise
     if keys.assigned:
-        _assign(armature_object, action)
+        _assign(armature_object, curves)
     else:
         action.use_fake_user = True
     report(progress, len(motion.keyed) + len(motion.moved), len(motion.keyed) + len(motion.moved))
@@ -128,52 +128,24 @@ def _unlocked(rest: RestPose, channel: _DenseChannel | SparseChannel) -> list[in
     return list(range(channel.values.shape[1]))
 
 
-CurveMaker = Callable[[str, int, str], Any]
-
-
-def _curve_maker(action: bpy.types.Action, armature_object: bpy.types.Object) -> CurveMaker:
-    """A function (data path, index, group) -> new F-curve, for actions with slots (4.4 on) and without."""
-    bag: Any = action
-    if hasattr(action, "slots"):
-        slot = action.slots.new(id_type=armature_object.id_type, name=armature_object.name)
-        strip = action.layers.new("Layer").strips.new(type="KEYFRAME")
-        bag = strip.channelbag(slot, ensure=True)
-
-    def new_curve(data_path: str, index: int, group: str) -> Any:
-        curve = bag.fcurves.new(data_path, index=index)
-        curve.group = bag.groups.get(group) or bag.groups.new(group)
-        return curve
-
-    return new_curve
-
-
-def _assign(armature_object: bpy.types.Object, action: bpy.types.Action) -> None:
-    data = armature_object.animation_data
-    if data.action is not None:
+def _assign(armature_object: bpy.types.Object, curves: AnimatedCurves) -> None:
+    old = armature_object.animation_data.action
+    if old is not None:
         # With its last user gone, Blender would drop the old action when the file is saved.
-        data.action.use_fake_user = True
-    data.action = action
-    if hasattr(action, "slots"):
-        # Assigning an action may pick no slot, or another; ours is the only one.
-        data.action_slot = action.slots[0]
+        old.use_fake_user = True
+    curves.assign()
 
 
 def _write_dense(
-    new_curve: CurveMaker, pose_bone: bpy.types.PoseBone, channel: _DenseChannel, frames: np.ndarray, free: list[int]
+    curves: AnimatedCurves, pose_bone: bpy.types.PoseBone, channel: _DenseChannel, frames: np.ndarray, free: list[int]
 ) -> None:
     path = pose_bone.path_from_id(channel.path)
-    linear = np.full(len(frames), _LINEAR, dtype=np.int32)
     for component in free:
-        curve = new_curve(path, component, pose_bone.name)
-        points = curve.keyframe_points
-        points.add(len(frames))
-        points.foreach_set("co", _in_turn(frames, channel.values[:, component]))
-        points.foreach_set("interpolation", linear)
-        curve.update()
+        curves.write(path, component, pose_bone.name, frames, channel.values[:, component])
 
 
 def _write_sparse(
-    new_curve: CurveMaker, pose_bone: bpy.types.PoseBone, channel: SparseChannel, frames: np.ndarray, free: list[int]
+    curves: AnimatedCurves, pose_bone: bpy.types.PoseBone, channel: SparseChannel, frames: np.ndarray, free: list[int]
 ) -> None:
     """Bezier keys. Handles a third of the way to the neighbouring keys make the curve a cubic of time, as reduced."""
     path = pose_bone.path_from_id(channel.path)
@@ -182,32 +154,27 @@ def _write_sparse(
     gaps = np.diff(at)
     third_before = np.concatenate([gaps[:1], gaps])[:count] / 3 if count > 1 else np.ones(1)
     third_after = np.concatenate([gaps, gaps[-1:]])[:count] / 3 if count > 1 else np.ones(1)
-    bezier = np.full(count, _BEZIER, dtype=np.int32)
+    bezier = np.full(count, BEZIER, dtype=np.int32)
     aligned = np.full(count, _ALIGNED, dtype=np.int32)
     for component in free:
         values, slopes = channel.values[:, component], channel.slopes[:, component]
-        curve = new_curve(path, component, pose_bone.name)
+        curve = curves.new(path, component, pose_bone.name)
         points = curve.keyframe_points
         points.add(count)
-        points.foreach_set("co", _in_turn(at, values))
+        points.foreach_set("co", in_turn(at, values))
         points.foreach_set("interpolation", bezier)
         points.foreach_set("handle_left_type", aligned)
         points.foreach_set("handle_right_type", aligned)
-        points.foreach_set("handle_left", _in_turn(at - third_before, values - slopes * third_before))
-        points.foreach_set("handle_right", _in_turn(at + third_after, values + slopes * third_after))
+        points.foreach_set("handle_left", in_turn(at - third_before, values - slopes * third_before))
+        points.foreach_set("handle_right", in_turn(at + third_after, values + slopes * third_after))
         curve.update()
 
 
-def _in_turn(frames: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Frame, value, frame, value ... in the precision that Blender keeps."""
-    return np.stack([frames, values], axis=1).astype(np.float32).ravel()
-
-
 def _write_property(
-    new_curve: CurveMaker, pose_bone: bpy.types.PoseBone, name: str, frame: float, value: float
+    curves: AnimatedCurves, pose_bone: bpy.types.PoseBone, name: str, frame: float, value: float
 ) -> None:
     """One key for a custom property that stays as it is."""
-    curve = new_curve(f'{pose_bone.path_from_id()}["{bpy.utils.escape_identifier(name)}"]', 0, pose_bone.name)
+    curve = curves.new(f'{pose_bone.path_from_id()}["{bpy.utils.escape_identifier(name)}"]', 0, pose_bone.name)
     curve.keyframe_points.add(1)
     curve.keyframe_points[0].co = (frame, value)
     curve.keyframe_points[0].interpolation = "CONSTANT"
