@@ -108,6 +108,12 @@ class LiftChoice:
         options += [] if self.repair else ["--no-repair"]
         return options
 
+    def kept_options(self) -> list[str]:
+        """Those that have a say when a pose is lifted anew: the others are the pose's own."""
+        return LiftChoice(
+            weights=self.weights, device=self.device, camera_motion=self.camera_motion, repair=self.repair
+        ).options()
+
 
 @dataclass(frozen=True, eq=False)
 class Detected:
@@ -166,7 +172,7 @@ def relifting(keypoints: Path, previous: Path, choice: LiftChoice, cache: Path, 
     output = new_pose_file(cache)
     check_writable(output, CACHE_ADVICE)
     values = yield Command(
-        ("lift", str(keypoints), "-o", str(output), "--update", str(previous), *choice.options()), 1.0, "lift"
+        ("lift", str(keypoints), "-o", str(output), "--update", str(previous), *choice.kept_options()), 1.0, "lift"
     )
     return Lifted(output, person, relifted=_relifted(values), values=dict(values))
 

@@ -123,12 +123,10 @@ def lift(
         world_from_camera = align_world(positions, body.contact, track.time_s, gravity, body.up)
     report(progress, len(known), len(known))
 
-    trusted = np.exp(-body.expected_error_m / _CONFIDENCE_ERROR_M)
-    trusted = trusted * np.where(known, np.where(track.filled, _FILLED_CONFIDENCE, 1.0), 0.0)[:, None]
     return PoseTrack(
         positions_m=positions,
         rotations_wxyz=joint_rotations(turns),
-        confidence=np.clip(trusted, 0.0, 1.0),
+        confidence=trusted(body, track),
         contact=body.contact,
         world_from_camera=world_from_camera,
         time_s=track.time_s,
@@ -139,6 +137,21 @@ def lift(
         weights=lifter.source,
         source=track.source,
     )
+
+
+def trusted(body: LiftedBody, track: KeypointTrack) -> np.ndarray:
+    """(F, 41) how sure each landmark is, 0 to 1, by what the lifter expects of itself and by what was seen."""
+    seen = np.where(track.seen, np.where(track.filled, _FILLED_CONFIDENCE, 1.0), 0.0)
+    return np.asarray(np.clip(np.exp(-body.expected_error_m / _CONFIDENCE_ERROR_M) * seen[:, None], 0.0, 1.0))
+
+
+def pinned_points(track: KeypointTrack) -> np.ndarray | None:
+    """(F, 21) True for the lifter's points that an artist put where they are; None where nobody touched any."""
+    if not track.corrected.any():
+        return None
+    from .lifter.ray_windows import lifter_points
+
+    return np.asarray(lifter_points(replace(track, confidence=track.corrected.astype(float)))[1] > 0.5)
 
 
 def evidence_of(
@@ -158,6 +171,7 @@ def evidence_of(
         contact=body.contact,
         time_s=track.time_s,
         camera_from_space=np.linalg.inv(space_from_camera)[:, :3],
+        pinned=pinned_points(track),
     )
 
 

@@ -12,9 +12,10 @@ from .camera import Camera
 from .skeletons import KEYPOINT_LAYOUTS, LANDMARKS_41, Skeleton, pairs_by_prefix
 from .tracks import KeypointTrack, PoseTrack, Source
 
-# 2: changes. Files of schema 1 are read as untouched.
-KEYPOINTS_SCHEMA = 2
-POSE_SCHEMA = 1
+# 2: changes. Files of schema 1 are read as untouched. 3: changes may say that an artist corrected a keypoint.
+KEYPOINTS_SCHEMA = 3
+# 2: lifted_from. Of poses of schema 1 nobody knows it.
+POSE_SCHEMA = 2
 
 _KIND = "keypoints or pose"
 
@@ -93,6 +94,7 @@ def write_pose(path: Path, pose: PoseTrack) -> None:
             "distortion": np.array(pose.camera.distortion),
             "weights": np.array([pose.weights.name, pose.weights.sha256]),
             "source": np.array([pose.source.name, pose.source.sha256]),
+            "lifted_from": pose.lifted_from,
             "schema_version": POSE_SCHEMA,
         },
     )
@@ -115,6 +117,8 @@ def read_pose(path: Path) -> PoseTrack:
         k1, k2, p1, p2, k3 = (float(value) for value in arrays["distortion"])
         weights_name, weights_sha = (str(value) for value in arrays["weights"])
         source_name, source_sha = (str(value) for value in arrays["source"])
+        knows = int(arrays["schema_version"]) >= 2
+        lifted_from = arrays["lifted_from"].astype(np.uint64, casting="safe") if knows else np.zeros(0, np.uint64)
         return PoseTrack(
             positions_m=arrays["positions_m"].astype(np.float64),
             rotations_wxyz=arrays["rotations_wxyz"].astype(np.float64),
@@ -128,6 +132,7 @@ def read_pose(path: Path) -> PoseTrack:
             skeleton=skeleton,
             weights=Source(weights_name, weights_sha),
             source=Source(source_name, source_sha),
+            lifted_from=lifted_from,
         )
 
     return parse_arrays(path, _KIND, "positions_m", POSE_SCHEMA, make)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import hashlib
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 
 import numpy as np
@@ -34,7 +35,7 @@ class Source:
 
 
 class Change(IntEnum):
-    """What ``core.keypoint_repair`` did to a keypoint of a frame."""
+    """What ``core.keypoint_repair`` or an artist did to a keypoint of a frame."""
 
     UNTOUCHED = 0
     BODY_EXCHANGED = 1
@@ -43,6 +44,8 @@ class Change(IntEnum):
     DROP_OUT_BRIDGED = 4
     DOUBTED = 5
     SOMEBODY_ELSE = 6
+    # By an artist, who put it there or took it away: the last word.
+    CORRECTED = 7
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +59,7 @@ class KeypointTrack:
     layout:      a name in ``KEYPOINT_LAYOUTS``
     size_px:     (width, height) of the upright picture with square pixels
     filled:      (F,) True where the person was not detected and a short gap was bridged
-    changes:     (F, K) uint8, what was repaired, as codes of ``Change``; may be left out where nothing was
+    changes:     (F, K) uint8, what was repaired or corrected, as codes of ``Change``; may be left out where nothing was
     """
 
     xy_px: np.ndarray
@@ -98,6 +101,37 @@ class KeypointTrack:
         """(F,) True where the person has at least one keypoint."""
         return np.isfinite(self.xy_px).all(axis=-1).any(axis=-1)
 
+    @property
+    def corrected(self) -> np.ndarray:
+        """(F, K) True where an artist put a keypoint, or took it away."""
+        return np.asarray(self.changes == Change.CORRECTED)
+
+    def of(self, rows: slice) -> KeypointTrack:
+        """A part of the frames."""
+        return replace(
+            self,
+            xy_px=self.xy_px[rows],
+            confidence=self.confidence[rows],
+            time_s=self.time_s[rows],
+            frame_index=self.frame_index[rows],
+            filled=self.filled[rows],
+            changes=self.changes[rows],
+        )
+
+    def fingerprints(self) -> np.ndarray:
+        """(F,) uint64, the same for frames whose keypoints are the same to a hundredth of a pixel."""
+        # In the precision of files first: a value must not fall on another side of a step there.
+        flat_px = self.xy_px.reshape(len(self.xy_px), -1).astype(np.float32).astype(float)
+        confidence = self.confidence.astype(np.float32).astype(float)
+        rows = np.concatenate([np.round(flat_px, 2), np.round(confidence, 3)], axis=1)
+        # Not a number has many bit patterns, and zero has two.
+        rows = np.nan_to_num(rows, nan=-1e6).astype(np.float32) + 0.0
+        return np.array([_digest(row.tobytes()) for row in rows], dtype=np.uint64)
+
+
+def _digest(data: bytes) -> int:
+    return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "little")
+
 
 @dataclass(frozen=True, eq=False)
 class PoseTrack:
@@ -110,6 +144,7 @@ class PoseTrack:
     confidence:        (F, J) in [0, 1]
     contact:           (F, 4) probability in [0, 1] that left heel, left toe, right heel, right toe stand on something
     world_from_camera: (4, 4) rigid, metres; world is z up with the floor at z = 0, or that of a moving camera's solve
+    lifted_from:       (F,) uint64 ``KeypointTrack.fingerprints`` of what it was lifted from; (0,) = nobody knows
     """
 
     positions_m: np.ndarray
@@ -124,6 +159,7 @@ class PoseTrack:
     skeleton: Skeleton
     weights: Source = field(default_factory=lambda: Source("", ""))
     source: Source = field(default_factory=lambda: Source("", ""))
+    lifted_from: np.ndarray = field(default_factory=lambda: np.zeros(0, np.uint64))
 
     def __post_init__(self) -> None:
         frames, joints = len(self.positions_m), len(self.skeleton)
@@ -137,6 +173,10 @@ class PoseTrack:
             _require(array.shape == shape, f"{name} must have shape {shape}, not {array.shape}.")
             _require(bool(np.isfinite(array).all()), f"{name} must be finite.")
         _require(np.isfinite(self.fps) and self.fps > 0, "fps must be positive.")
+        _require(
+            self.lifted_from.dtype == np.uint64 and self.lifted_from.shape in ((0,), (frames,)),
+            "lifted_from must be uint64 and have shape (frames,), or be empty.",
+        )
         _check_times(self.time_s, self.frame_index, frames)
 
     def positions_world_m(self) -> np.ndarray:

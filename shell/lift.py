@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,8 @@ EXAMPLES = """  keylift lift dance.keypoints.npz -o dance.pose.npz
         straight from the footage, with the lens it was filmed with
   keylift lift dance.keypoints.npz --adapt -o dance.pose.npz
         with a lifter that learnt from this clip, if that does it good
+  keylift lift dance.keypoints.npz --update dance.pose.npz -o dance-2.pose.npz
+        anew only where keypoints were corrected since
 """
 
 
@@ -36,11 +38,13 @@ class LiftedPerson:
 
     track:      the keypoints that were lifted: sides are checked by the lifter
     adaptation: what became of --adapt; None without it
+    updated:    frames that were lifted anew, of a pose that was there before; None without --update
     """
 
     pose: PoseTrack
     track: KeypointTrack
-    adaptation: Adaptation | None
+    adaptation: Adaptation | None = None
+    updated: list[int] | None = None
 
     def adapted(self) -> dict[str, Any] | None:
         """What became of --adapt, for a program."""
@@ -60,6 +64,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "video", type=Path, metavar="VIDEO|KEYPOINTS", help="footage, or keypoints that `keylift detect` wrote"
     )
     add_output(parser, ".pose.npz")
+    parser.add_argument(
+        "--update",
+        type=Path,
+        metavar="POSE",
+        help="lift anew only where the keypoints differ from those that this pose was lifted from; camera, bones and "
+        "world stay the pose's",
+    )
     add_lifting_options(parser)
     add_detection_options(parser)
 
@@ -130,6 +141,7 @@ def lift_track(
     gravity = None
     if options.camera_pitch is not None:
         gravity = Gravity.from_angles(options.camera_pitch, options.camera_roll or 0.0)
+    found = track
     if not options.no_repair:
         track = check_sides(track, camera, lifter)
     adaptation = adapt(lifter, track, camera, reporter) if options.adapt else None
@@ -146,7 +158,54 @@ def lift_track(
             fit=not options.no_fit,
             progress=progress,
         )
-    return LiftedPerson(pose, track, adaptation)
+    return LiftedPerson(replace(pose, lifted_from=found.fingerprints()), track, adaptation)
+
+
+def update_pose(track: KeypointTrack, options: argparse.Namespace, reporter: Reporter) -> LiftedPerson:
+    """The pose that --update names, lifted anew where ``track`` differs from what it was lifted from."""
+    from ..core.camera_motion import read_camera_motion
+    from ..core.lifter.lifting import load_ray_lifter
+    from ..core.relifting import changed_frames, relift, sides_checked
+    from ..core.track_files import read_pose
+    from ..core.weights import find_weights
+
+    previous = read_pose(options.update)
+    changed = changed_frames(track, previous)
+    lifter = load_ray_lifter(find_weights(options.weights), options.device)
+    found = track
+    if not options.no_repair:
+        track = sides_checked(track, changed, previous, lifter)
+    with reporter.stage("lift", "Lifting anew what was corrected") as progress:
+        lifted = relift(
+            track,
+            previous,
+            changed,
+            lifter=lifter,
+            camera_motion=None if options.camera_motion is None else read_camera_motion(options.camera_motion),
+            progress=progress,
+        )
+    updated = [int(index) for index in track.frame_index[lifted.frames]]
+    return LiftedPerson(replace(lifted.pose, lifted_from=found.fingerprints()), track, updated=updated)
+
+
+def check_update(options: argparse.Namespace, from_keypoints: bool) -> None:
+    """Raise KeyliftError when --update is given with what it has no use for."""
+    if options.update is None:
+        return
+    places.check_input(options.update, "the pose")
+    if not from_keypoints:
+        raise KeyliftError("--update takes keypoints that were corrected, not footage. Give the .keypoints.npz file.")
+    for name in ("camera", "estimate_lens", "camera_pitch", "camera_roll", "height", "no_fit", "adapt"):
+        if getattr(options, name) not in (None, False):
+            raise KeyliftError(
+                "--update keeps the camera, the bones and the world of the pose. "
+                f"Leave out --{name.replace('_', '-')}, or lift without --update."
+            )
+
+
+def updates_told(person: LiftedPerson) -> str:
+    """How much was lifted anew, to go on a line of the result; empty without --update."""
+    return "" if person.updated is None else f", {len(person.updated)} of them lifted anew"
 
 
 def adapt(lifter: RayLifter, track: KeypointTrack, camera: Camera | None, reporter: Reporter) -> Adaptation:
@@ -167,16 +226,21 @@ def run(options: argparse.Namespace, reporter: Reporter) -> int:
     footage = None if from_keypoints else open_video(options)
     camera = read_camera(options, footage)
     check_cameras(options)
+    check_update(options, from_keypoints)
     weights = check_lifter(options)
     outputs_to_be = [options.output] if footage is None else possible_outputs([options.output], options)
-    places.check_outputs(outputs_to_be, [".npz"], [options.video, options.camera, options.camera_motion, weights])
+    read = [options.video, options.camera, options.camera_motion, options.update, weights]
+    places.check_outputs(outputs_to_be, [".npz"], read)
     from ..core.keypoint_repair import repair_counts
     from ..core.track_files import read_keypoints, write_pose
 
     tracks = [read_keypoints(options.video)] if footage is None else find_people(footage, options, reporter)
     outputs, people, frames = [], [], 0
     for number, found in zip([None] if footage is None else numbers(len(tracks), options), tracks, strict=True):
-        person = lift_track(found, camera, options, reporter)
+        if options.update is not None:
+            person = update_pose(found, options, reporter)
+        else:
+            person = lift_track(found, camera, options, reporter)
         people.append(person)
         output = places.numbered(options.output, number)
         write_pose(output, person.pose)
@@ -184,7 +248,7 @@ def run(options: argparse.Namespace, reporter: Reporter) -> int:
         frames = max(frames, len(person.pose.time_s))
     reporter.result(
         "\n".join(
-            f"{output}: {frames} frames{repairs_told(person.track)}"
+            f"{output}: {frames} frames{updates_told(person)}{repairs_told(person.track)}"
             for output, person in zip(outputs, people, strict=True)
         ),
         {
@@ -192,6 +256,7 @@ def run(options: argparse.Namespace, reporter: Reporter) -> int:
             "frames": frames,
             "repaired": [repair_counts(person.track) for person in people],
             "adapted": [person.adapted() for person in people],
+            "updated": people[0].updated if options.update is not None else None,
             "seconds": reporter.seconds,
         },
     )

@@ -78,6 +78,7 @@ class Evidence:
     time_s:            (F,)
     camera_from_space: (F, 3, 4)
     floor:             up (3,) and height along it, when known
+    pinned:            (F, 21) True where an artist put a keypoint: its word is not weighed; None = nowhere
     detail_rays:       (F, K, 2) rays of ``DETAIL_POINTS``, 0 where unseen; None = nobody looked
     detail_confidence: (F, K), 0 where unseen
     """
@@ -92,6 +93,7 @@ class Evidence:
     floor: tuple[np.ndarray, float] | None = None
     detail_rays: np.ndarray | None = None
     detail_confidence: np.ndarray | None = None
+    pinned: np.ndarray | None = None
 
     def of(self, rows: slice | np.ndarray) -> Evidence:
         """Some of the frames."""
@@ -106,6 +108,7 @@ class Evidence:
             self.floor,
             None if self.detail_rays is None else self.detail_rays[rows],
             None if self.detail_confidence is None else self.detail_confidence[rows],
+            None if self.pinned is None else self.pinned[rows],
         )
 
 
@@ -193,7 +196,10 @@ def _add_keypoints(add: Add, body: PosedBody, seen: Evidence, settings: FitSetti
     across = (turn[:, None, :2] - seen.rays[..., None] * turn[:, None, 2:]).astype(np.float32)
     base = seen.confidence**2 / settings.keypoint_m**2
     far = np.linalg.norm(miss, axis=-1) / settings.keypoint_m
-    weight = np.repeat(_robust(base, far), 2, axis=1)
+    weight = _robust(base, far)
+    if seen.pinned is not None:
+        weight = np.where(seen.pinned, seen.confidence**2 / settings.pinned_m**2, weight)
+    weight = np.repeat(weight, 2, axis=1)
     frames = len(miss)
     by_change = (across @ body.by_change[:, _SITE_LANDMARKS]).reshape(frames, -1, FREEDOMS)
     grown = _growth(body, _SITE_LANDMARKS, with_bones)

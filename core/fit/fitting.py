@@ -33,7 +33,7 @@ _ROUNDS_FOR_BONES = 4
 # A longer clip is solved in windows. Each begins with frames that are solved already and stay, and the last frames of
 # each are solved again with what comes after them in view.
 WINDOW = 600
-_HELD, _UNSETTLED = 8, 32
+HELD, _UNSETTLED = 8, 32
 # A joint is not turned by more than this in one round.
 _LARGEST_STEP_RAD = 0.6
 _FEWER_ROUNDS = 3
@@ -145,20 +145,46 @@ def _bounded(change: np.ndarray) -> np.ndarray:
     return np.concatenate([change[:, :3], np.clip(change[:, 3:], -_LARGEST_STEP_RAD, _LARGEST_STEP_RAD)], axis=1)
 
 
+def fit_between(
+    state: BodyState,
+    evidence: Evidence,
+    held: tuple[int, int],
+    settings: FitSettings | None = None,
+    progress: Progress = silent,
+) -> FittedBody:
+    """Fit a stretch of a longer motion: its bones, and so many frames at both of its ends, are as they were.
+
+    state: the ends as they were, and between them any guess; evidence: of the stretch, its ``floor`` where it is known
+    """
+    settings = settings or FitSettings()
+    frames = len(state.root_m)
+    with threadpool_limits(1, user_api="blas"):
+        state = _settled(
+            state, evidence, settings, settings.rounds, lambda done: report(progress, done, frames), held=held
+        )
+    return FittedBody(landmarks(state), state.segments(), state.lengths_m)
+
+
 def _settled(
-    state: BodyState, evidence: Evidence, settings: FitSettings, rounds: int, told: Callable[[int], None]
+    state: BodyState,
+    evidence: Evidence,
+    settings: FitSettings,
+    rounds: int,
+    told: Callable[[int], None],
+    held: tuple[int, int] = (0, 0),
 ) -> BodyState:
-    """The motion that agrees with the evidence over time, the bones as they are."""
+    """The motion that agrees with the evidence over time, the bones and ``held`` frames at both ends as they are."""
     frames = len(state.root_m)
     root, local = state.root_m.copy(), state.local.copy()
-    first = 0
+    first, held_after = held
     while True:
-        held = min(first, _HELD)
-        rows = slice(first - held, min(first + WINDOW, frames))
+        before = min(first, HELD)
+        rows = slice(first - before, min(first + WINDOW, frames))
+        after = held_after if rows.stop == frames else 0
         part, seen = BodyState(root[rows], local[rows], state.lengths_m), evidence.of(rows)
         for _ in range(rounds):
             equations = gather(part, pose(part), seen, settings, over_time=True, with_bones=False)
-            change = _bounded(solve_over_time(equations, held))
+            change = _bounded(solve_over_time(equations, before, after))
             part = part.moved(change, np.zeros(len(BONE_GROUPS)))
             if np.abs(change).max() < _SETTLED:
                 break

@@ -14,12 +14,14 @@ _INERTIA = 1.0
 _ROUNDING = 3e-6
 
 
-def solve_over_time(equations: NormalEquations, held: int) -> np.ndarray:
-    """(F, D) change that all frames agree on. The first ``held`` frames don't change."""
+def solve_over_time(equations: NormalEquations, held: int, held_after: int = 0) -> np.ndarray:
+    """(F, D) change that all frames agree on. The first ``held`` frames don't change, nor the last ``held_after``."""
     frames = len(equations.right)
     own = equations.own + _INERTIA * np.eye(FREEDOMS)
     own[:, np.arange(FREEDOMS), np.arange(FREEDOMS)] *= 1 + _ROUNDING
-    own[:held] += 1e9 * np.eye(FREEDOMS)
+    kept = np.ones(frames, bool)
+    kept[held : frames - held_after] = False
+    own[kept] += 1e9 * np.eye(FREEDOMS)
     # Each unknown's row from the diagonal on; turned round, that is the lower band as LAPACK wants it.
     rows = np.concatenate([own, equations.next, equations.second], axis=2)
     band = np.zeros((frames, FREEDOMS, 3 * FREEDOMS))
@@ -27,7 +29,7 @@ def solve_over_time(equations: NormalEquations, held: int) -> np.ndarray:
         band[:, freedom, : 3 * FREEDOMS - freedom] = rows[:, freedom, freedom:]
     lower = band.reshape(frames * FREEDOMS, -1).T
     right = equations.right.copy()
-    right[:held] = 0
+    right[kept] = 0
     return solveh_banded(lower, right.reshape(-1), overwrite_ab=True, lower=True, check_finite=False).reshape(
         frames, FREEDOMS
     )

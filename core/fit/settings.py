@@ -10,6 +10,7 @@ class FitSettings:
     """Deviations in metres, seconds and degrees; what is farther off than its deviation counts less and less.
 
     keypoint_m:           between a keypoint and the site it marks, at the depth of the body
+    pinned_m:             of a keypoint that an artist put there, which counts in full however far off it is
     detail:               part of the usual error of points of hands and faces against each other which counts as one
     lifted:               part of the error that the lifter expects of itself which counts as one deviation
     direction:            of a bone that the lifter gives, in parts of its length
@@ -20,6 +21,7 @@ class FitSettings:
     """
 
     keypoint_m: float = 0.02
+    pinned_m: float = 0.005
     detail: float = 1.0
     lifted: float = 1.5
     direction: float = 0.25

@@ -112,8 +112,9 @@ def lift_rays(
     time_s: np.ndarray,
     progress: Progress = silent,
     test_time_flip: bool = True,
+    rows: slice = slice(None),
 ) -> LiftedBody:
-    """Lift every frame from the window of rays round it.
+    """Lift every frame (or those of ``rows`` alone) from the window of rays round it.
 
     rays:           (F, 21, 2) x/z, y/z; NaN = unseen
     confidence:     (F, 21)
@@ -122,8 +123,9 @@ def lift_rays(
     """
     offsets_s = (np.arange(lifter.receptive_field) - lifter.output_frame) / lifter.fps
     positions, errors, contacts, ups = [], [], [], []
-    for first in range(0, len(time_s), CHUNK_FRAMES):
-        at_s = time_s[first : first + CHUNK_FRAMES, None] + offsets_s
+    wanted_s = time_s[rows]
+    for first in range(0, len(wanted_s), CHUNK_FRAMES):
+        at_s = wanted_s[first : first + CHUNK_FRAMES, None] + offsets_s
         window_rays = sample_windows(rays, time_s, at_s)
         window_confidence = sample_windows(confidence[..., None], time_s, at_s)[..., 0]
         inputs, camera_from_lifter = normalise_windows(window_rays, window_confidence, lifter.output_frame)
@@ -142,7 +144,7 @@ def lift_rays(
         errors.append(np.exp(np.clip(extras[:, _CONTACTS:_BEFORE_UP], np.log(0.0005), np.log(2.0))))
         if extras.shape[1] > _BEFORE_UP:
             ups.append(np.einsum("fij,fj->fi", camera_from_lifter, extras[:, _BEFORE_UP:]))
-        report(progress, min(first + CHUNK_FRAMES, len(time_s)), len(time_s))
+        report(progress, min(first + CHUNK_FRAMES, len(wanted_s)), len(wanted_s))
     return LiftedBody(
         np.concatenate(positions),
         np.concatenate(errors),

@@ -18,6 +18,8 @@ from ..tracks import Change, KeypointTrack
 from .lifting import RayLifter, lift_rays
 from .ray_windows import box_of, lifter_points
 
+_NEVER = 1e6
+
 
 @dataclass(frozen=True)
 class SideCheckSettings:
@@ -52,6 +54,9 @@ def check_sides(
     seconds = np.gradient(track.time_s) if len(track.time_s) > 1 else np.array([1 / 30])
     # What speaks for exchanged sides is negative.
     stay_exchanged = np.where(track.seen, (settings.trust * doubt + settings.exchanged) * seconds, 0.0)
+    # An artist who touched a frame saw which side is which.
+    paired = order != np.arange(len(order))
+    stay_exchanged[(track.corrected & paired).any(axis=1)] = _NEVER
     exchanged = _cheapest(stay_exchanged, settings.change + settings.jump * _jumps(track, camera))
     if not exchanged.any():
         return track

@@ -1,0 +1,297 @@
+"""Corrected keypoints, lifted anew where they have a say and nowhere else."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from keylift.core.camera import Camera
+from keylift.core.camera_motion import CameraMotion
+from keylift.core.errors import FileFormatError, KeyliftError
+from keylift.core.keypoint_repair import repair
+from keylift.core.lift import lift
+from keylift.core.lifter.lifting import RayLifter, load_ray_lifter
+from keylift.core.lifter.side_check import check_sides
+from keylift.core.relifting import affected_frames, changed_frames, relift
+from keylift.core.skeletons import LANDMARKS_41, LIFTER_21_NAMES, mirrored_layout
+from keylift.core.track_files import read_keypoints, read_pose, write_keypoints, write_pose
+from keylift.core.tracks import Change, KeypointTrack, PoseTrack, Source
+from keylift.core.weights import find_weights
+from keylift.shell import main
+from walker import camera_from_world, filmed, walk
+
+FRAMES = 240
+BAD = slice(120, 126)
+ARM = [LIFTER_21_NAMES.index(f"l_{part}") for part in ("elbow", "wrist", "knuckle")]
+WRIST = LANDMARKS_41.index("l_wrist")
+
+
+@pytest.fixture(scope="module")
+def lifter() -> RayLifter:
+    return load_ray_lifter(find_weights("default"), "cpu")
+
+
+@pytest.fixture(scope="module")
+def right() -> KeypointTrack:
+    """As a person walks, all of it seen."""
+    away = walk(FRAMES, heading_rad=3.1)
+    return filmed(away, Camera.guessed((1280, 720)), camera_from_world(distance_m=8.0))[1]
+
+
+@pytest.fixture(scope="module")
+def wrong(right: KeypointTrack) -> KeypointTrack:
+    """The same with an arm thrown off for a few frames."""
+    xy_px = right.xy_px.copy()
+    xy_px[BAD, ARM] += [30.0, -40.0]
+    return replace(right, xy_px=xy_px)
+
+
+@pytest.fixture(scope="module")
+def corrected(right: KeypointTrack, wrong: KeypointTrack) -> KeypointTrack:
+    """The same with the arm put back by an artist."""
+    changes, confidence = wrong.changes.copy(), wrong.confidence.copy()
+    changes[BAD, ARM], confidence[BAD, ARM] = Change.CORRECTED, 1.0
+    return replace(right, changes=changes, confidence=confidence)
+
+
+def lifted(track: KeypointTrack, lifter: RayLifter, **options) -> PoseTrack:  # type: ignore[no-untyped-def]
+    return replace(lift(track, lifter=lifter, **options), lifted_from=track.fingerprints())
+
+
+@pytest.fixture(scope="module")
+def previous(wrong: KeypointTrack, lifter: RayLifter) -> PoseTrack:
+    return lifted(wrong, lifter)
+
+
+def off_mm(pose: PoseTrack, other: PoseTrack, rows: slice | np.ndarray = slice(None)) -> np.ndarray:
+    """Of landmarks against the pelvis: eight metres away, a body a hair larger is centimetres further off."""
+    one, two = (which.positions_m[rows] - which.positions_m[rows, :1] for which in (pose, other))
+    return 1000 * np.linalg.norm(one - two, axis=-1)
+
+
+def test_what_was_corrected_is_lifted_anew_and_all_else_is_as_it_was(
+    right: KeypointTrack, corrected: KeypointTrack, previous: PoseTrack, lifter: RayLifter
+) -> None:
+    changed = changed_frames(corrected, previous)
+    assert np.flatnonzero(changed).tolist() == list(range(BAD.start, BAD.stop))
+    anew = relift(corrected, previous, changed, lifter=lifter)
+    assert changed[anew.frames].sum() == changed.sum() and anew.frames.mean() < 0.5
+    beside = ~anew.frames
+    for name in ("positions_m", "rotations_wxyz", "confidence", "contact"):
+        assert getattr(anew.pose, name)[beside].tobytes() == getattr(previous, name)[beside].tobytes(), name
+    truth = lifted(right, lifter)
+    before, after = off_mm(previous, truth, BAD)[:, WRIST].mean(), off_mm(anew.pose, truth, BAD)[:, WRIST].mean()
+    assert before > 60 and after < 0.2 * before
+
+
+def test_it_agrees_with_lifting_everything(corrected: KeypointTrack, previous: PoseTrack, lifter: RayLifter) -> None:
+    anew = relift(corrected, previous, changed_frames(corrected, previous), lifter=lifter)
+    whole = lifted(corrected, lifter)
+    assert off_mm(anew.pose, whole, anew.frames).mean() < 10
+    bones = np.linalg.norm(
+        anew.pose.positions_m[:, 1:] - anew.pose.positions_m[:, np.array(LANDMARKS_41.parents[1:])], axis=-1
+    )
+    assert np.ptp(bones, axis=0).max() < 1e-4, "one skeleton throughout"
+
+
+def test_nothing_jumps_where_old_and_new_meet(corrected: KeypointTrack, previous: PoseTrack, lifter: RayLifter) -> None:
+    anew = relift(corrected, previous, changed_frames(corrected, previous), lifter=lifter)
+    steps = np.linalg.norm(np.diff(anew.pose.positions_m, 2, axis=0), axis=-1).max(axis=1)
+    seams = np.flatnonzero(np.diff(anew.frames.astype(int)))
+    assert len(seams) == 2
+    elsewhere = np.percentile(steps, 95)
+    for seam in seams:
+        assert steps[seam - 2 : seam + 2].max() < 1.5 * elsewhere
+
+
+def test_a_corrected_keypoint_is_covered(corrected: KeypointTrack, previous: PoseTrack, lifter: RayLifter) -> None:
+    anew = relift(corrected, previous, changed_frames(corrected, previous), lifter=lifter)
+    shown = previous.camera.project(anew.pose.positions_m[BAD, WRIST])
+    wrist = LIFTER_21_NAMES.index("l_wrist")
+    assert np.linalg.norm(shown - corrected.xy_px[BAD, wrist], axis=-1).max() < 3.0
+
+
+def test_an_impossible_correction_is_followed_further_than_a_detection(
+    right: KeypointTrack, lifter: RayLifter, previous: PoseTrack
+) -> None:
+    wrist = LIFTER_21_NAMES.index("l_wrist")
+    xy_px, changes = right.xy_px.copy(), right.changes.copy()
+    xy_px[BAD, wrist] += [20.0, -20.0]
+    detected = replace(right, xy_px=xy_px)
+    changes[BAD, wrist] = Change.CORRECTED
+    put = replace(detected, changes=changes)
+    off = {}
+    for name, track in (("detected", detected), ("put", put)):
+        pose = relift(track, previous, changed_frames(track, previous), lifter=lifter).pose
+        off[name] = np.linalg.norm(
+            pose.camera.project(pose.positions_m[BAD, WRIST]) - xy_px[BAD, wrist], axis=-1
+        ).mean()
+    assert off["put"] < 0.5 * off["detected"]
+
+
+def test_a_correction_taken_back_is_lifted_back(
+    wrong: KeypointTrack, corrected: KeypointTrack, previous: PoseTrack, lifter: RayLifter
+) -> None:
+    once = relift(corrected, previous, changed_frames(corrected, previous), lifter=lifter)
+    once_pose = replace(once.pose, lifted_from=corrected.fingerprints())
+    changed = changed_frames(wrong, once_pose)
+    assert changed.sum() == BAD.stop - BAD.start
+    back = relift(wrong, once_pose, changed, lifter=lifter)
+    assert off_mm(back.pose, previous).mean() < 5
+
+
+def test_nothing_changed_is_nothing_done(wrong: KeypointTrack, previous: PoseTrack, lifter: RayLifter) -> None:
+    same = relift(wrong, previous, changed_frames(wrong, previous), lifter=lifter)
+    assert same.pose is previous and not same.frames.any()
+
+
+def test_keypoints_taken_away_first_and_last_frame_and_a_whole_body(
+    right: KeypointTrack, previous: PoseTrack, lifter: RayLifter
+) -> None:
+    xy_px, confidence, changes = right.xy_px.copy(), right.confidence.copy(), right.changes.copy()
+    for rows, points in ((slice(0, 1), ARM), (slice(FRAMES - 1, FRAMES), ARM), (slice(110, 113), slice(None))):
+        xy_px[rows, points], confidence[rows, points], changes[rows, points] = np.nan, 0.0, Change.CORRECTED
+    gone = replace(right, xy_px=xy_px, confidence=confidence, changes=changes)
+    base = lifted(right, lifter)
+    anew = relift(gone, base, changed_frames(gone, base), lifter=lifter)
+    assert np.isfinite(anew.pose.positions_m).all()
+    assert anew.frames[0] and anew.frames[-1] and not anew.frames.all()
+    assert (anew.pose.confidence[110:113] == 0).all(), "nobody is seen there any more"
+
+
+def test_changes_all_over_the_clip_are_lifted_as_a_whole(
+    right: KeypointTrack, previous: PoseTrack, lifter: RayLifter
+) -> None:
+    anew = relift(right, previous, np.ones(FRAMES, bool), lifter=lifter)
+    assert anew.frames.all()
+    assert anew.pose.world_from_camera[2, :3] == pytest.approx(previous.world_from_camera[2, :3], abs=1e-6)
+
+
+def test_a_pose_that_was_not_fitted_or_lifted_by_others_is_lifted_as_a_whole(
+    corrected: KeypointTrack, wrong: KeypointTrack, previous: PoseTrack, lifter: RayLifter
+) -> None:
+    changed = changed_frames(corrected, previous)
+    for other in (lifted(wrong, lifter, fit=False), replace(previous, weights=Source("other", "0" * 64))):
+        assert relift(corrected, other, changed, lifter=lifter).frames.all()
+
+
+def test_a_pose_of_other_footage_is_refused(corrected: KeypointTrack, previous: PoseTrack, lifter: RayLifter) -> None:
+    with pytest.raises(FileFormatError, match="was not lifted from these"):
+        changed_frames(corrected.of(slice(0, 100)), previous)
+    later = replace(corrected, time_s=corrected.time_s + 1.0)
+    with pytest.raises(FileFormatError, match="without --update"):
+        relift(later, previous, np.ones(FRAMES, bool), lifter=lifter)
+
+
+def test_a_moving_camera_stays_where_it_was_solved(right: KeypointTrack, lifter: RayLifter) -> None:
+    angle = 0.1 * np.sin(right.time_s)
+    world = np.tile(np.eye(4), (FRAMES, 1, 1))
+    # x right, y into the scene, z up; the camera turns a little about up.
+    turn = np.stack([np.cos(angle), -np.sin(angle)], -1), np.stack([np.sin(angle), np.cos(angle)], -1)
+    about_up = np.zeros((FRAMES, 3, 3))
+    about_up[:, 0, :2], about_up[:, 1, :2], about_up[:, 2, 2] = turn[0], turn[1], 1
+    world[:, :3, :3] = about_up @ np.array([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]])
+    world[:, 2, 3] = 1.5
+    motion = CameraMotion(world, right.time_s)
+    base = lifted(right, lifter, camera_motion=motion)
+    xy_px, changes = right.xy_px.copy(), right.changes.copy()
+    xy_px[BAD, ARM] += 5.0
+    changes[BAD, ARM] = Change.CORRECTED
+    touched = replace(right, xy_px=xy_px, changes=changes)
+    anew = relift(touched, base, changed_frames(touched, base), lifter=lifter, camera_motion=motion)
+    whole = lifted(touched, lifter, camera_motion=motion)
+    assert not anew.frames.all() and off_mm(anew.pose, whole, anew.frames).mean() < 15
+    assert (anew.pose.world_from_camera == base.world_from_camera).all()
+
+
+def test_frames_are_affected_as_far_as_the_lifter_looks(lifter: RayLifter, right: KeypointTrack) -> None:
+    changed = np.zeros(FRAMES, bool)
+    changed[BAD.start] = True
+    affected = np.flatnonzero(affected_frames(changed, right.time_s, lifter))
+    reach = lifter.output_frame / lifter.fps
+    assert right.time_s[BAD.start] - right.time_s[affected[0]] >= reach
+    assert right.time_s[affected[-1]] - right.time_s[BAD.start] >= reach
+    assert (np.diff(affected) == 1).all()
+    causal = load_ray_lifter(find_weights("causal"), "cpu")
+    behind = np.flatnonzero(affected_frames(changed, right.time_s, causal))
+    assert right.time_s[BAD.start] - right.time_s[behind[0]] < 0.3, "it looks at no later frame"
+    assert right.time_s[behind[-1]] - right.time_s[BAD.start] >= causal.output_frame / causal.fps
+
+
+def test_corrected_keypoints_are_not_repaired_and_their_sides_not_exchanged(
+    corrected: KeypointTrack, lifter: RayLifter
+) -> None:
+    assert repair(corrected) is corrected
+    order = mirrored_layout(LIFTER_21_NAMES)
+    exchanged = replace(corrected, xy_px=corrected.xy_px[:, order], changes=np.zeros_like(corrected.changes))
+    assert check_sides(exchanged, None, lifter).changes.any()
+    changes = exchanged.changes.copy()
+    changes[BAD, ARM] = Change.CORRECTED
+    told = check_sides(replace(exchanged, changes=changes), None, lifter)
+    assert (told.xy_px[BAD] == exchanged.xy_px[BAD]).all() and (told.changes[BAD][:, ARM] == Change.CORRECTED).all()
+
+
+def test_both_files_keep_what_was_corrected_and_lifted_from(
+    corrected: KeypointTrack, previous: PoseTrack, tmp_path: Path
+) -> None:
+    write_keypoints(tmp_path / "x.keypoints.npz", corrected)
+    write_pose(tmp_path / "x.pose.npz", previous)
+    again, pose = read_keypoints(tmp_path / "x.keypoints.npz"), read_pose(tmp_path / "x.pose.npz")
+    assert (again.changes == corrected.changes).all() and (pose.lifted_from == previous.lifted_from).all()
+    assert changed_frames(again, pose).sum() == BAD.stop - BAD.start, "single precision makes no difference"
+
+
+def test_poses_of_older_versions_are_lifted_anew_where_an_artist_was(
+    corrected: KeypointTrack, previous: PoseTrack
+) -> None:
+    older = replace(previous, lifted_from=np.zeros(0, np.uint64))
+    assert changed_frames(corrected, older).sum() == BAD.stop - BAD.start
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory, wrong: KeypointTrack, corrected: KeypointTrack) -> Path:
+    folder = tmp_path_factory.mktemp("corrected")
+    write_keypoints(folder / "wrong.keypoints.npz", wrong)
+    write_keypoints(folder / "corrected.keypoints.npz", corrected)
+    assert main(["lift", str(folder / "wrong.keypoints.npz"), "-o", str(folder / "a.pose.npz"), "--quiet"]) == 0
+    return folder
+
+
+def test_the_command_tells_which_frames_it_lifted_anew(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    argv = ["lift", str(files / "corrected.keypoints.npz"), "--update", str(files / "a.pose.npz")]
+    before = (files / "a.pose.npz").read_bytes()
+    assert main([*argv, "-o", str(files / "b.pose.npz"), "--json"]) == 0
+    updated = json.loads(capsys.readouterr().out)["updated"]
+    assert set(range(BAD.start, BAD.stop)) < set(updated) and len(updated) < 0.5 * FRAMES
+    assert (files / "a.pose.npz").read_bytes() == before
+    # What was lifted anew is known: asked again, there is nothing to do.
+    argv = ["lift", str(files / "corrected.keypoints.npz"), "--update", str(files / "b.pose.npz")]
+    assert main([*argv, "-o", str(files / "c.pose.npz"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["updated"] == []
+
+
+@pytest.mark.parametrize("more", [["--camera", "x.toml"], ["--height", "1.8"], ["--no-fit"], ["--adapt"]])
+def test_what_the_pose_decides_is_not_to_be_said_again(
+    files: Path, more: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    (files / "x.toml").write_text("width=1280\nheight=720\nfx=1000\n", encoding="utf-8")
+    more = [str(files / word) if word == "x.toml" else word for word in more]
+    argv = ["lift", str(files / "corrected.keypoints.npz"), "--update", str(files / "a.pose.npz"), *more]
+    assert main([*argv, "-o", str(files / "b.pose.npz")]) == 1
+    assert f"Leave out {more[0]}" in capsys.readouterr().err
+
+
+def test_footage_cannot_be_updated(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from footage_samples import numbered_pictures, write_video
+
+    video = files / "x.mp4"
+    write_video(video, numbered_pictures(3))
+    argv = ["lift", str(video), "--update", str(files / "a.pose.npz"), "-o", str(files / "b.pose.npz")]
+    assert main(argv) == 1
+    assert "not footage" in capsys.readouterr().err
+    argv = ["lift", str(files / "corrected.keypoints.npz"), "--update", str(files / "none.pose.npz")]
+    assert main([*argv, "-o", str(files / "b.pose.npz")]) == KeyliftError.exit_code
