@@ -24,6 +24,7 @@ from . import (
     render_people,
     retarget,
     rig,
+    selftest,
     train,
     triangulate,
     weights,
@@ -48,6 +49,7 @@ COMMANDS = {
     "weights": weights,
     "bench": bench,
     "doctor": doctor,
+    "selftest": selftest,
     "worker": worker,
 }
 

@@ -13,8 +13,9 @@ DOORS = ("__init__.py", "__main__.py")
 
 
 def room_modules(*rooms: str) -> list[Path]:
-    """Every module of the rooms."""
-    return sorted(path for room in rooms for path in (ROOT / room).rglob("*.py"))
+    """Every module of the rooms. Presets are settings that Blender runs, and no modules."""
+    found = (path for room in rooms for path in (ROOT / room).rglob("*.py"))
+    return sorted(path for path in found if "presets" not in path.parts)
 
 
 def product_modules() -> list[Path]:

@@ -25,7 +25,9 @@ SHIPPED_FOLDER = Path(__file__).parent
 
 
 def user_folder() -> Path:
-    """Where a user's own named weights live."""
+    """Where a user's own named weights live: ``KEYLIFT_WEIGHTS``, or in ``KEYLIFT_DATA``, or the system's place."""
+    if folder := os.environ.get("KEYLIFT_WEIGHTS"):
+        return Path(folder)
     import platformdirs
 
     return Path(os.environ.get("KEYLIFT_DATA") or platformdirs.user_data_dir("keylift", appauthor=False)) / "weights"

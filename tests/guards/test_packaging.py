@@ -38,7 +38,10 @@ def data_files() -> set[str]:
         path
         for room in ROOMS
         for path in (ROOT / room).rglob("*")
-        if path.suffix in {".json", ".toml", ".safetensors", ".npz"} or path.name.startswith("LICENSE")
+        if path.suffix in {".json", ".toml", ".safetensors", ".npz"}
+        or path.name.startswith("LICENSE")
+        or path.name == "worker_requirements.txt"
+        or (path.suffix == ".py" and "presets" in path.parts)
     }
     return {path.relative_to(ROOT).as_posix() for path in data} | {"blender_manifest.toml"}
 
