@@ -104,7 +104,7 @@ def clip_lens(clip: bpy.types.MovieClip) -> ClipLens:
     distortion, error = _distortion(lens, width, height)
     camera = Camera(size_px, (focal_px, focal_px), centre_px, distortion)
     error_px = error * focal_px
-    notes = ()
+    notes: tuple[str, ...] = ()
     if error_px > _WORTH_TELLING_PX:
         notes = (
             f"The lens model '{_model_name(lens)}' of '{clip.name}' is one that Keylift doesn't have; its own comes "

@@ -18,9 +18,7 @@ def write_contact_markers(
     frames: (F,) where on the timeline each frame of the motion lies
     Markers of an earlier take on the same armature go; those of others stay.
     """
-    names = {f"{armature_object.name}: {side} foot {what}" for side, _ in _SIDES for what in ("down", "up")}
-    for marker in [marker for marker in scene.timeline_markers if marker.name in names]:
-        scene.timeline_markers.remove(marker)
+    remove_contact_markers(scene, armature_object.name)
     written = 0
     for side, columns in _SIDES:
         stands = motion.stands[:, columns].any(axis=1)
@@ -29,3 +27,10 @@ def write_contact_markers(
             scene.timeline_markers.new(f"{armature_object.name}: {side} foot {what}", frame=round(float(frames[index])))
             written += 1
     return written
+
+
+def remove_contact_markers(scene: bpy.types.Scene, name: str) -> None:
+    """Take away the marks of an armature that is or was called ``name``."""
+    names = {f"{name}: {side} foot {what}" for side, _ in _SIDES for what in ("down", "up")}
+    for marker in [marker for marker in scene.timeline_markers if marker.name in names]:
+        scene.timeline_markers.remove(marker)

@@ -2,34 +2,191 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import bpy
 import numpy as np
 from mathutils import Matrix
 
+from ..core.camera import Camera
 from ..core.errors import FootageError
 from ..core.picture_sequence import sequence_at
+from ..core.rotations import continuous, from_matrix
 from ..core.tracks import PoseTrack
+from .action_writing import AnimatedCurves, drop_action
+from .clip_frames import clip_frame_at, clip_frames, clip_path, picture_turn
+from .clip_lens import BLENDER_CAMERA_FROM_CAMERA, CameraPath, is_lens_of
+from .footage_choice import FIGURE_MARK
+from .keyframe_writing import frame_numbers
+from .own_collection import own_collection
 
 CAMERA_NAME = "Footage camera"
+_OWN_CAMERA_NAME = "Keylift camera"
+# On cameras that Keylift made for footage: which person's pose they match. Poses of several people have each its world.
+_PERSON_MARK = "keylift_camera_of_person"
+# On clips that Keylift opened for a background alone, and on cameras: what footage.
+BACKGROUND_MARK = "keylift_background_of"
 _SENSOR_WIDTH_MM = 36.0
-# Camera space is y down and z forward; a Blender camera looks down its own -z with +y up.
-_CAMERA_FROM_BLENDER_CAMERA = np.diag([1.0, -1.0, -1.0, 1.0])
 _WORTH_AN_ASPECT = 1e-3
+_WORTH_A_BEND_PX = 1.0
+# Footage and scene whose rates differ by less drift apart by less than a frame in half a minute.
+_SAME_RATE = 1e-3
+# Where the camera of a new file stands, which nobody put there.
+_FACTORY_PLACE = (7.358891, -6.925791, 4.958309)
+
+
+@dataclass(frozen=True, eq=False)
+class FootageView:
+    """A camera on the footage. notes: what is worth telling"""
+
+    camera: bpy.types.Object
+    notes: tuple[str, ...]
+
+
+def camera_on_footage(
+    scene: bpy.types.Scene,
+    pose: PoseTrack,
+    footage: bpy.types.MovieClip | Path | None,
+    *,
+    fps: float,
+    first_frame: float,
+    world_scale: float = 1.0,
+    person: int = 1,
+    motion: CameraPath | None = None,
+    takes_over: str = "AUTO",
+) -> FootageView:
+    """A camera in the scene that sees ``pose`` where the footage shows the person, with the footage behind it.
+
+    footage:     a clip of this file, or where a film or a picture sequence lies; None = no background
+    fps:         frames a second that the scene's keys are written for
+    first_frame: frame of the scene that the pose's first one belongs to
+    world_scale: how much larger the scene is than the pose's world (``BoneMotion.world_scale``)
+    person:      whose pose it is; each has a camera of its own
+    motion:      the camera's way that the pose was lifted with; None = it stood still
+    takes_over:  TAKE makes it the scene's camera, and gives the scene the footage's picture size; LEAVE leaves both as
+                 they are; AUTO takes over from no camera, from another of Keylift's and from the one of a new file
+
+    Called again for the same footage and person, it changes the camera that it made. Other cameras stay as they are.
+    """
+    camera = _own_camera(scene, footage, person) or _new_camera(scene, footage, person)
+    notes: list[str] = []
+    taken = takes_over == "TAKE" or (takes_over == "AUTO" and _may_take_over(scene, camera))
+    if taken:
+        take_over(scene, camera, pose.camera)
+    elif scene.camera is not None:
+        notes.append(
+            f"'{scene.camera.name}' is still the scene's camera; look through '{camera.name}' for the footage."
+        )
+    _set_lens(camera.data, pose.camera, world_scale)
+    if not _sees_square_pixels_as_filmed(scene, pose.camera):
+        notes.append("The scene's pixels have another shape than the footage's, so the figure is off at the edges.")
+    frames, places = _way(pose, motion, fps, first_frame)
+    _place(camera, frames, places, world_scale)
+    if footage is not None:
+        notes += _with_footage(scene, camera, pose, footage, fps, first_frame)
+    return FootageView(camera, tuple(notes))
 
 
 def add_footage_camera(pose: PoseTrack, world_scale: float) -> bpy.types.Object:
-    """Make the scene's camera match the one of ``pose``: lens, place, and the size of the picture.
+    """Make the camera of the context's scene match the one of ``pose``: lens, place, and the size of the picture.
 
     world_scale: how much larger the scene is than the pose's world (``BoneMotion.world_scale``)
     """
     scene = bpy.context.scene
-    lens = pose.camera
-    data = bpy.data.cameras.new(CAMERA_NAME)
-    camera = bpy.data.objects.new(CAMERA_NAME, data)
+    camera = bpy.data.objects.new(CAMERA_NAME, bpy.data.cameras.new(CAMERA_NAME))
     scene.collection.objects.link(camera)
+    _set_lens(camera.data, pose.camera, world_scale)
+    _place(camera, np.zeros(1), pose.world_from_camera[None], world_scale)
+    take_over(scene, camera, pose.camera)
+    return camera
+
+
+def show_footage(
+    camera: bpy.types.Object, footage: Path | bpy.types.MovieClip, first_index: int, first_frame: float = 1.0
+) -> bool:
+    """Put the footage behind what ``camera`` sees. False when Blender can't read it; the animation is whole still.
+
+    first_index: number of the picture, counted from 0, that belongs to ...
+    first_frame: ... this frame of the scene
+    """
+    return _put_behind(camera, footage, first_index, first_frame) is not None
+
+
+def take_over(scene: bpy.types.Scene, camera: bpy.types.Object, lens: Camera) -> None:
+    """Make ``camera`` the scene's, and the picture that of ``lens``."""
+    scene.camera = camera
+    scene.render.resolution_x, scene.render.resolution_y = lens.size_px
+    scene.render.resolution_percentage = 100
+    aspect = lens.focal_px[0] / lens.focal_px[1]
+    tall_pixels = abs(aspect - 1) > _WORTH_AN_ASPECT
+    scene.render.pixel_aspect_x = max(1.0, 1 / aspect) if tall_pixels else 1.0
+    scene.render.pixel_aspect_y = max(1.0, aspect) if tall_pixels else 1.0
+
+
+def look_through(context: bpy.types.Context, camera: bpy.types.Object) -> bool:
+    """Let a 3D view look through ``camera``: the one the mouse is in, else the largest. False where there is none.
+
+    The scene's camera stays the one it is; a view may look through another.
+    """
+    area = context.area if context.area is not None and context.area.type == "VIEW_3D" else None
+    if area is None and context.window is not None:
+        views = [candidate for candidate in context.window.screen.areas if candidate.type == "VIEW_3D"]
+        area = max(views, key=lambda view: view.width * view.height, default=None)
+    if area is None:
+        return False
+    view: Any = area.spaces.active
+    own = context.scene.camera != camera
+    view.use_local_camera = own
+    if own:
+        view.camera = camera
+    view.region_3d.view_perspective = "CAMERA"
+    return True
+
+
+# ---- The camera -----------------------------------------------------------------------------------------------------
+
+
+def _name_of(footage: bpy.types.MovieClip | Path | None) -> str:
+    return "" if footage is None else footage.name
+
+
+def _own_camera(
+    scene: bpy.types.Scene, footage: bpy.types.MovieClip | Path | None, person: int
+) -> bpy.types.Object | None:
+    """The camera that was made for this footage and person before. A clip is known again whatever it is called now."""
+    mark = footage if isinstance(footage, bpy.types.MovieClip) else str(footage)
+    for candidate in scene.objects:
+        ours = candidate.type == "CAMERA" and candidate.get(_PERSON_MARK) == person and candidate.library is None
+        if ours and candidate.get(BACKGROUND_MARK) == mark:
+            return candidate
+    return None
+
+
+def _new_camera(scene: bpy.types.Scene, footage: bpy.types.MovieClip | Path | None, person: int) -> bpy.types.Object:
+    name = f"{_OWN_CAMERA_NAME}: {_name_of(footage)}" if footage is not None else _OWN_CAMERA_NAME
+    name = name if person == 1 else f"{name} (person {person})"
+    camera = bpy.data.objects.new(name, bpy.data.cameras.new(name))
+    camera[_PERSON_MARK] = person
+    camera[BACKGROUND_MARK] = footage if isinstance(footage, bpy.types.MovieClip) else str(footage)
+    # A moving one is no animation of the artist's.
+    camera[FIGURE_MARK] = True
+    own_collection(scene).objects.link(camera)
+    return camera
+
+
+def _may_take_over(scene: bpy.types.Scene, camera: bpy.types.Object) -> bool:
+    present = scene.camera
+    if present is None or present == camera or _PERSON_MARK in present:
+        return True
+    untouched = present.animation_data is None and present.parent is None and not len(present.constraints)
+    return untouched and np.allclose(present.location, _FACTORY_PLACE, atol=1e-4)
+
+
+def _set_lens(data: Any, lens: Camera, world_scale: float) -> None:
     width, height = lens.size_px
+    data.type = "PERSP"
     data.sensor_fit = "HORIZONTAL"
     data.sensor_width = _SENSOR_WIDTH_MM
     data.lens = lens.focal_px[0] / width * _SENSOR_WIDTH_MM
@@ -38,47 +195,214 @@ def add_footage_camera(pose: PoseTrack, world_scale: float) -> bpy.types.Object:
     data.shift_y = (lens.centre_px[1] - height / 2) / width * lens.focal_px[0] / lens.focal_px[1]
     data.clip_end = max(data.clip_end, 1000.0 * world_scale)
 
-    world_from_camera = pose.world_from_camera.copy()
-    world_from_camera[:3, 3] *= world_scale
-    camera.matrix_world = Matrix(world_from_camera @ _CAMERA_FROM_BLENDER_CAMERA)
-    scene.camera = camera
-    scene.render.resolution_x, scene.render.resolution_y = width, height
-    scene.render.resolution_percentage = 100
-    aspect = lens.focal_px[0] / lens.focal_px[1]
-    tall_pixels = abs(aspect - 1) > _WORTH_AN_ASPECT
-    scene.render.pixel_aspect_x = max(1.0, 1 / aspect) if tall_pixels else 1.0
-    scene.render.pixel_aspect_y = max(1.0, aspect) if tall_pixels else 1.0
-    return camera
+
+def _sees_square_pixels_as_filmed(scene: bpy.types.Scene, lens: Camera) -> bool:
+    shape = scene.render.pixel_aspect_y / scene.render.pixel_aspect_x
+    return abs(shape * lens.focal_px[1] / lens.focal_px[0] - 1) < 2 * _WORTH_AN_ASPECT
 
 
-def show_footage(camera: bpy.types.Object, footage: Path, first_index: int) -> bool:
-    """Put the footage behind what ``camera`` sees. False when Blender can't read it; the animation is whole still.
+def _way(pose: PoseTrack, motion: CameraPath | None, fps: float, first_frame: float) -> tuple[np.ndarray, np.ndarray]:
+    """(N,) frames of the scene and (N, 4, 4) where in the pose's world the camera then is."""
+    if motion is None:
+        return np.array([first_frame]), pose.world_from_camera[None]
+    frames = frame_numbers(pose, fps, first_frame)
+    start_s, end_s = pose.time_s[0], pose.time_s[-1]
+    # The footage goes on before and after the pose.
+    before_s = motion.time_s[motion.time_s < start_s - 0.5 / pose.fps]
+    after_s = motion.time_s[motion.time_s > end_s + 0.5 / pose.fps]
+    times_s = np.concatenate([before_s, pose.time_s, after_s])
+    frames = np.concatenate([first_frame + (before_s - start_s) * fps, frames, frames[-1] + (after_s - end_s) * fps])
+    # The pose is in the space of its first frame's camera, whatever has become of the world since it was lifted.
+    start_from_world = np.linalg.inv(motion.at(pose.time_s[:1])[0])
+    return frames, pose.world_from_camera @ start_from_world @ motion.at(times_s)
 
-    first_index: number of the picture, counted from 0, that belongs to frame 1 of the scene
-    """
-    picture = _first_picture(footage)
-    if picture is None:
-        return False
+
+def _place(camera: bpy.types.Object, frames: np.ndarray, world_from_camera: np.ndarray, world_scale: float) -> None:
+    """Put the camera where it is at (N,) ``frames``, by keys if there are several."""
+    drop_action(camera)
+    places = world_from_camera @ BLENDER_CAMERA_FROM_CAMERA
+    places[:, :3, 3] *= world_scale
+    if len(frames) == 1:
+        camera.rotation_mode = "XYZ"
+        camera.matrix_world = Matrix(places[0])
+        return
+    camera.rotation_mode = "QUATERNION"
+    camera.matrix_world = Matrix(places[0])
+    curves = AnimatedCurves(bpy.data.actions.new(camera.name), camera)
+    channels = {"location": places[:, :3, 3], "rotation_quaternion": continuous(from_matrix(places[:, :3, :3]))}
+    for path, values in channels.items():
+        for component in range(values.shape[1]):
+            curves.write(path, component, "Object Transforms", frames, values[:, component])
+    curves.assign()
+
+
+# ---- The footage behind it ------------------------------------------------------------------------------------------
+
+
+def _with_footage(
+    scene: bpy.types.Scene,
+    camera: bpy.types.Object,
+    pose: PoseTrack,
+    footage: bpy.types.MovieClip | Path,
+    fps: float,
+    first_frame: float,
+) -> list[str]:
+    """Show the footage, and say what of it can't be as it should."""
+    index = int(pose.frame_index[0])
+    if isinstance(footage, bpy.types.MovieClip):
+        # Of footage whose rate varies Blender shows other pictures at other times than their number says.
+        index = int(clip_frames(footage, pose.time_s, pose.frame_index)[0]) - 1 + footage.frame_offset
+    background = _put_behind(camera, footage, index, first_frame)
+    if background is None:
+        return [f"Blender can't show '{_name_of(footage)}', so the camera has no footage behind it."]
+    shown = background.clip
+    notes = []
+    turned = _turn_upright(background, shown, pose.camera)
+    if not turned:
+        background.frame_method = _frame_method(scene, pose.camera)
+    # Blender's camera has no distortion. The clip's own camera is where Blender knows of one that it can take out of
+    # the picture; of a lens from elsewhere it knows nothing, and the footage stays as it was filmed.
+    if _largest_bend_px(pose.camera) > _WORTH_A_BEND_PX:
+        known = not turned and is_lens_of(shown, pose.camera)
+        background.clip_user.use_render_undistorted = known
+        if not known:
+            notes.append(
+                f"The lens bends the picture by up to {_largest_bend_px(pose.camera):.0f} pixels, which Blender can't "
+                f"undo for '{_name_of(footage)}': the figure is off by as much at the edges. Set the lens in the clip."
+            )
+    if abs(fps / pose.fps - 1) > _SAME_RATE and len(pose.time_s) > 1:
+        notes.append(
+            f"The scene has {fps:.4g} frames a second and the footage {pose.fps:.4g}: Blender shows a picture each "
+            "frame, so the footage behind the scene runs away from the motion. Give the scene the footage's rate."
+        )
+    return notes
+
+
+def _put_behind(
+    camera: bpy.types.Object, footage: Path | bpy.types.MovieClip, first_index: int, first_frame: float
+) -> Any:
+    """The camera's background image, showing the footage; None when Blender can't read it."""
+    shown = _clip_showing(camera, footage, first_index, round(first_frame))
+    if shown is None:
+        return None
+    camera.data.show_background_images = True
+    background = _background_of(camera.data, shown)
+    background.show_background_image = True
+    background.source = "MOVIE_CLIP"
+    background.alpha = 1.0
+    background.display_depth = "BACK"
+    background.frame_method = "FIT"
+    background.clip_user.use_render_undistorted = False
+    return background
+
+
+def _clip_showing(
+    camera: bpy.types.Object, footage: Path | bpy.types.MovieClip, first_index: int, first_frame: int
+) -> bpy.types.MovieClip | None:
+    """A clip that shows picture ``first_index`` at ``first_frame``. An artist's clip stays where it is."""
+    if isinstance(footage, bpy.types.MovieClip):
+        if not _shows_something(footage):
+            return None
+        if clip_frame_at(footage, first_frame) - 1 + footage.frame_offset == first_index:
+            return footage
+        picture, name = clip_path(footage), f"{footage.name} behind {camera.name}"
+    else:
+        found = _first_picture(footage)
+        if found is None:
+            return None
+        picture, name = found.resolve(), footage.name
+    clip = _own_clip(camera, picture) or _opened(picture)
+    if clip is None:
+        return None
+    clip.name = name
+    clip[BACKGROUND_MARK] = camera.name
+    clip.frame_start, clip.frame_offset = first_frame, first_index
+    if isinstance(footage, bpy.types.MovieClip):
+        _copy_lens(footage, clip)
+    return clip
+
+
+def _own_clip(camera: bpy.types.Object, picture: Path) -> bpy.types.MovieClip | None:
+    """The clip that was opened for this camera's background before."""
+    for background in camera.data.background_images:
+        clip = background.clip
+        if clip is not None and BACKGROUND_MARK in clip and clip_path(clip) == picture:
+            return clip
+    return None
+
+
+def _opened(picture: Path) -> bpy.types.MovieClip | None:
     try:
-        clip = bpy.data.movieclips.load(str(picture.resolve()))
+        clip = bpy.data.movieclips.load(str(picture))
     except RuntimeError:
-        return False
-    # What Blender can't decode it loads all the same, as a film without pictures.
-    if clip.frame_duration < 1:
+        return None
+    if not _shows_something(clip):
         bpy.data.movieclips.remove(clip)
-        return False
-    clip.name = footage.name
-    clip.frame_start = 1
-    clip.frame_offset = first_index
-    data = camera.data
-    data.show_background_images = True
+        return None
+    return clip
+
+
+def _shows_something(clip: bpy.types.MovieClip) -> bool:
+    """What Blender can't decode it opens all the same, as a film without pictures."""
+    return clip.frame_duration > 0
+
+
+def _copy_lens(source: bpy.types.MovieClip, target: bpy.types.MovieClip) -> None:
+    """So that Blender takes the same distortion out of both."""
+    lens = source.tracking.camera
+    for name, described in lens.bl_rna.properties.items():
+        # The rest are other words for these.
+        if not described.is_readonly and name not in ("focal_length", "principal_point_pixels"):
+            setattr(target.tracking.camera, name, getattr(lens, name))
+
+
+def _background_of(data: Any, clip: bpy.types.MovieClip) -> Any:
+    """The camera's background with ``clip``, in place of the one with the same footage; an artist's others stay."""
+    for background in data.background_images:
+        before = background.clip
+        if before is not None and (BACKGROUND_MARK in before or clip_path(before) == clip_path(clip)):
+            background.clip = clip
+            if before != clip and BACKGROUND_MARK in before and not before.users:
+                bpy.data.movieclips.remove(before)
+            return background
     background = data.background_images.new()
     background.source = "MOVIE_CLIP"
     background.clip = clip
-    background.alpha = 1.0
-    background.frame_method = "FIT"
-    background.clip_user.use_render_undistorted = False
-    return True
+    return background
+
+
+def _frame_method(scene: bpy.types.Scene, lens: Camera) -> str:
+    """How to lay the footage into the camera's frame so that its width is the frame's: that is what the lens fits."""
+    render = scene.render
+    width = render.resolution_x * render.pixel_aspect_x
+    height = render.resolution_y * render.pixel_aspect_y
+    frame, picture = width / height, lens.size_px[0] / lens.size_px[1]
+    if abs(frame / picture - 1) < _WORTH_AN_ASPECT:
+        # Whatever shape Blender thinks that the footage's pixels have.
+        return "STRETCH"
+    return "FIT" if picture > frame else "CROP"
+
+
+def _turn_upright(background: Any, clip: bpy.types.MovieClip, lens: Camera) -> bool:
+    """Turn footage that Blender shows lying on its side (before 4.4). Whether it had to be turned."""
+    (a, b, _, _), _ = picture_turn(clip, lens.size_px)
+    background.rotation = -float(np.arctan2(b, a))
+    lies = a == 0
+    width, height = lens.size_px
+    background.scale = height / width if lies else 1.0
+    if lies:
+        background.frame_method = "FIT"
+    return lies
+
+
+def _largest_bend_px(lens: Camera) -> float:
+    """How far the distortion moves what is at the edge of the picture."""
+    if not any(lens.distortion):
+        return 0.0
+    width, height = lens.size_px
+    edge = np.array([(x * width, y * height) for x in (0, 0.5, 1) for y in (0, 0.5, 1)])
+    straight = lens.rays(edge) * lens.focal_px + lens.centre_px
+    return float(np.linalg.norm(straight - edge, axis=-1).max())
 
 
 def _first_picture(footage: Path) -> Path | None:
