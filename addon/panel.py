@@ -70,7 +70,7 @@ class _Main(_Section):
 
     def body(self, context: bpy.types.Context, layout: bpy.types.UILayout, settings: Any) -> None:
         """The footage, the character, one button, and what became of it."""
-        from .preferences import draw_first_start
+        from .environment_panel import draw_first_start
 
         if draw_first_start(layout, context):
             return
