@@ -2,6 +2,7 @@
 
 # No postponed annotations here: Blender reads properties from them.
 
+from dataclasses import replace
 from pathlib import Path
 
 import bpy
@@ -73,6 +74,7 @@ class KEYLIFT_OT_capture(_FromFootage, bpy.types.Operator):
         footage, detect = footage_of(clip, settings), detect_choice(settings)
         cache = writable_cache(context)
         lift = lift_choice(context, clip, cache)
+        self._motion = lift.camera_motion
         self._detection = capture_flow.fingerprint(footage, detect)
         check_target(settings, chosen_armature(context, settings))
         if people(clip) and clip.get(DETECTION_MARK) == self._detection:
@@ -86,7 +88,7 @@ class KEYLIFT_OT_capture(_FromFootage, bpy.types.Operator):
         if outcome.detected is not None:
             more += show_keypoints(clip, outcome.detected.files, self._detection)
         armature = self._target(scene, more)
-        take = add_take(scene, clip, outcome.pose, outcome.person, Path(clip.name).stem)
+        take = add_take(scene, clip, outcome.pose, outcome.person, Path(clip.name).stem, self._motion)
         return [*show_take(scene, take, armature), *more]
 
 
@@ -143,13 +145,14 @@ class KEYLIFT_OT_lift(_FromKeypoints, bpy.types.Operator):
         settings = context.scene.keylift
         self._remember(context)
         clip, cache = self._footage(), writable_cache(context)
-        keypoints = keypoints_file(clip, settings.person, cache)
-        return capture_flow.lifting(keypoints, lift_choice(context, clip, cache), cache, settings.person)
+        keypoints, lift = keypoints_file(clip, settings.person, cache), lift_choice(context, clip, cache)
+        self._motion = lift.camera_motion
+        return capture_flow.lifting(keypoints, lift, cache, settings.person)
 
     def apply(self, scene: bpy.types.Scene, outcome: Lifted) -> list[str]:
         """A take into the list, shown on a figure."""
         clip = self._footage()
-        take = add_take(scene, clip, outcome.pose, outcome.person, Path(clip.name).stem)
+        take = add_take(scene, clip, outcome.pose, outcome.person, Path(clip.name).stem, self._motion)
         return show_take(scene, take, None)
 
 
@@ -180,7 +183,11 @@ class KEYLIFT_OT_relift(_FromKeypoints, bpy.types.Operator):
         clip, cache = self._footage(), writable_cache(context)
         keypoints = keypoints_file(clip, take.person, cache)
         previous = Path(bpy.path.abspath(take.pose_file))
-        return capture_flow.relifting(keypoints, previous, lift_choice(context, clip, cache), cache, take.person)
+        lift = lift_choice(context, clip, cache)
+        if take.motion_file:
+            # The one that it was lifted with, whatever the clip was solved to since.
+            lift = replace(lift, camera_motion=Path(bpy.path.abspath(take.motion_file)))
+        return capture_flow.relifting(keypoints, previous, lift, cache, take.person)
 
     def apply(self, scene: bpy.types.Scene, outcome: Lifted) -> list[str]:
         """The take gets the new pose, and what it was shown on gets new keys."""
@@ -189,6 +196,8 @@ class KEYLIFT_OT_relift(_FromKeypoints, bpy.types.Operator):
         if index < 0:
             raise KeyliftError("The take was deleted while the job ran, so its result was not shown.")
         take = settings.takes[index]
+        if outcome.relifted == 0:
+            return [f"No keypoint has changed since '{take.name}' was lifted"]
         take.pose_file = str(outcome.pose)
         told = show_take(scene, take, take.armature if take.armature in set(scene.objects) else None)
         if outcome.relifted is not None:

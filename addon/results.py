@@ -10,7 +10,6 @@ from typing import Any
 import bpy
 
 from ..core.errors import FileFormatError, RigError
-from .footage_choice import FIGURE_MARK
 from .timeline import place_on_timeline
 
 _ENDING_OF_POSES = ".pose.npz"
@@ -39,12 +38,20 @@ def show_keypoints(clip: bpy.types.MovieClip, files: Sequence[Path], detection: 
     return [f"{len(files)} people were found; choose one under Detect."] if len(files) > 1 else []
 
 
-def add_take(scene: bpy.types.Scene, clip: bpy.types.MovieClip | None, pose_file: Path, person: int, name: str) -> Any:
-    """A new entry of the scene's list of takes, chosen."""
+def add_take(
+    scene: bpy.types.Scene,
+    clip: bpy.types.MovieClip | None,
+    pose_file: Path,
+    person: int,
+    name: str,
+    motion_file: Path | None = None,
+) -> Any:
+    """A new entry of the scene's list of takes, chosen. motion_file: the camera's way that it was lifted with"""
     settings = scene.keylift  # type: ignore[attr-defined]
     take = settings.takes.add()
     take.name = _free_name(name, {other.name for other in settings.takes[:-1]})
     take.clip, take.person, take.pose_file = clip, person, str(pose_file)
+    take.motion_file = "" if motion_file is None else str(motion_file)
     settings.active_take = len(settings.takes) - 1
     return take
 
@@ -83,7 +90,7 @@ def show_take(scene: bpy.types.Scene, take: Any, armature: bpy.types.Object | No
             _onto_figure(take, pose, scene, fps, first_frame)
             told = told or [f"{take.frames} frames lifted, shown on a figure. Choose an armature to retarget them."]
         if settings.match_camera:
-            told += _camera(take, pose, scene, first_frame, scale)
+            told += _seen_by_camera(take, pose, scene, fps, first_frame, scale)
     return told
 
 
@@ -129,7 +136,27 @@ def _onto_figure(take: Any, pose: Any, scene: bpy.types.Scene, fps: float, first
         take.figure = preview_figure.make_figure(
             pose, name=f"{take.name} figure", fps=fps, first_frame=first_frame, scene=scene
         )
-    take.figure[FIGURE_MARK] = True
+
+
+def _seen_by_camera(
+    take: Any, pose: Any, scene: bpy.types.Scene, fps: float, first_frame: float, scale: float
+) -> list[str]:
+    """A camera on the footage; what is worth telling of it."""
+    from .clip_lens import read_camera_path
+    from .footage_background import camera_on_footage
+
+    motion = Path(bpy.path.abspath(take.motion_file)) if take.motion_file else None
+    view = camera_on_footage(
+        scene,
+        pose,
+        take.clip,
+        fps=fps,
+        first_frame=first_frame,
+        world_scale=scale,
+        person=take.person,
+        motion=read_camera_path(motion) if motion is not None and motion.is_file() else None,
+    )
+    return list(view.notes)
 
 
 def _doubtful(pose: Any) -> Any:

@@ -56,6 +56,9 @@ class KEYLIFT_PG_take(bpy.types.PropertyGroup):
     pose_file: bpy.props.StringProperty(  # type: ignore[valid-type]
         name="Pose", description="The lifted pose, in the cache", subtype="FILE_PATH"
     )
+    motion_file: bpy.props.StringProperty(  # type: ignore[valid-type]
+        name="Camera Motion", description="The camera's way that it was lifted with, in the cache", subtype="FILE_PATH"
+    )
     clip: bpy.props.PointerProperty(type=bpy.types.MovieClip, name="Footage")  # type: ignore[valid-type]
     person: bpy.props.IntProperty(name="Person", min=1, default=1)  # type: ignore[valid-type]
     armature: bpy.props.PointerProperty(type=bpy.types.Object, name="Armature")  # type: ignore[valid-type]

@@ -17,24 +17,22 @@ def place_on_timeline(scene: bpy.types.Scene, clip: Any, pose: Any, match: str) 
     """
     from .takes import set_frame_rate
 
-    start = 1.0
-    if clip is not None:
-        start = float(clip.frame_start - clip.frame_offset)
+    first = _first_scene_frame(clip, pose)
     if match == "FOOTAGE" or (match == "AUTO" and not is_animated(scene)):
         fps = set_frame_rate(scene, pose.fps)
-        first = start + _pictures_before(clip, pose)
         last = first + (pose.time_s[-1] - pose.time_s[0]) * fps
         scene.frame_start, scene.frame_end = max(0, round(first)), max(1, round(float(last)))
         return fps, first
-    fps = scene.render.fps / scene.render.fps_base
-    return fps, start + _pictures_before(clip, pose) * fps / pose.fps
+    return scene.render.fps / scene.render.fps_base, first
 
 
-def _pictures_before(clip: Any, pose: Any) -> float:
-    """How many frames of the footage come before the pose's first one, by time where the footage has a clock."""
-    if clip is not None and clip.source == "MOVIE" and clip.fps > 0:
-        return float(round(float(pose.time_s[0]) * clip.fps))
-    return float(pose.frame_index[0])
+def _first_scene_frame(clip: Any, pose: Any) -> float:
+    """The frame of the scene at which the clip shows the pose's first picture."""
+    if clip is None:
+        return 1.0
+    from .clip_frames import clip_frames, scene_frame_at
+
+    return float(scene_frame_at(clip, int(clip_frames(clip, pose.time_s, pose.frame_index)[0])))
 
 
 def is_animated(scene: bpy.types.Scene) -> bool:

@@ -34,6 +34,8 @@ def lift_choice(context: bpy.types.Context, clip: bpy.types.MovieClip, cache: Pa
             raise KeyliftError("Choose the camera file (camera.toml), or another lens, under Footage.")
     elif settings.lens in ("AUTO", "CLIP"):
         camera, motion = _lens_of(clip, context.scene, cache, asked_for=settings.lens == "CLIP")
+    if motion is not None and not settings.fit:
+        raise KeyliftError("A moving camera needs the fit. Switch Fit on under Lift, or choose another lens.")
     tilted = settings.use_tilt and motion is None
     return LiftChoice(
         weights=settings.weights or "default",
@@ -55,10 +57,22 @@ def _lens_of(
 ) -> tuple[Path | None, Path | None]:
     """What the clip says of lens and camera motion, as files for the worker; None where it says nothing."""
 
-    raise NotImplementedError
+    from .clip_lens import camera_motion_of, clip_lens, lens_source, write_camera_file, write_camera_motion
+
+    source = lens_source(clip)
+    if not source.known and not asked_for:
+        return None, None
+    beside = new_keypoints_file(cache).with_suffix("")
+    camera, motion = beside.with_suffix(".camera.toml"), beside.with_suffix(".motion.npz")
+    write_camera_file(camera, clip_lens(clip).camera, CACHE_ADVICE)
+    if source.kind != "solved":
+        return camera, None
+    write_camera_motion(motion, camera_motion_of(clip, scene))
+    return camera, motion
 
 
 def writable_cache(context: bpy.types.Context) -> Path:
+    """Where the worker's files go. Raises KeyliftError when nothing can be written there."""
     from ..core.output_files import check_writable
     from .preferences import cache_folder
 
