@@ -75,10 +75,12 @@ def show_take(scene: bpy.types.Scene, take: Any, armature: bpy.types.Object | No
     Returns what was done and what is worth telling, the summary first. Raises KeyliftError; the scene is then as it
     was but for what Blender's undo takes back.
     """
+    from ..core.doubtful_frames import doubtful_frames
+
     settings = scene.keylift  # type: ignore[attr-defined]
     pose = pose_of(take)
     take.frames = len(pose.time_s)
-    take.doubtful = int(len(_doubtful(pose)))
+    take.doubtful = int(doubtful_frames(pose.confidence).sum())
     told: list[str] = []
     with working_in(scene):
         fps, first_frame = place_on_timeline(scene, take.clip, pose, settings.match_scene)
@@ -157,12 +159,6 @@ def _seen_by_camera(
         motion=read_camera_path(motion) if motion is not None and motion.is_file() else None,
     )
     return list(view.notes)
-
-
-def _doubtful(pose: Any) -> Any:
-    from .keypoint_correction import doubtful_frames
-
-    return doubtful_frames(pose.confidence)
 
 
 def _free_name(wanted: str, taken: set[str]) -> str:
