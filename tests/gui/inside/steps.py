@@ -1,0 +1,257 @@
+"""What can be done in the window, one step a function; tests name them. README.md says how to add one.
+
+A step is a generator: ``yield`` lets Blender handle events and draw, and what it returns has to be plain data.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import addon_utils
+import bpy
+import eyes
+import hands
+from hands import Place, Step
+
+# Between two looks at something that takes long, so that looking costs the worker nothing.
+_LOOK_AGAIN_S = 0.01
+
+
+def scene() -> Any:
+    """The scene in the window."""
+    return hands.window().scene
+
+
+def addon(module: str) -> ModuleType:
+    """A module of the installed extension, such as addon.scene_jobs."""
+    return sys.modules[f"{_package()}.{module}"]
+
+
+def _package() -> str:
+    return next(name for name in bpy.context.preferences.addons.keys() if name.endswith(".keylift"))
+
+
+def until(true: Callable[[], Any], what: str, timeout_s: float) -> Step:
+    """Wait for something. Raises TimeoutError when it does not come."""
+    began = time.monotonic()
+    while not true():
+        if time.monotonic() - began > timeout_s:
+            raise TimeoutError(f"{what}: not within {timeout_s:.0f} s")
+        yield _LOOK_AGAIN_S
+
+
+# --- the window ------------------------------------------------------------------------------------------------------
+
+
+def redraw() -> Step:
+    """Have everything drawn as it is now."""
+    yield from hands.redraw()
+
+
+def place_of(editor: str | None = None, part: str | None = None) -> Step:
+    """Where an editor, or a part of it, or the whole window is: x, y, width, height from the bottom left."""
+    yield
+    if editor is None:
+        return [0, 0, hands.window().width, hands.window().height]
+    found = eyes.area(editor) if part is None else eyes.region(editor, part)
+    return [found.x, found.y, found.width, found.height]
+
+
+def photograph(path: str) -> Step:
+    """Save what is to be seen, by Blender's own means: for a screen that can't be looked at from outside."""
+    with eyes.looking_at("VIEW_3D", "WINDOW"):
+        bpy.ops.screen.screenshot(filepath=path, check_existing=False)
+    yield
+
+
+def open_tab(editor: str = "VIEW_3D", tab: str = "Keylift") -> Step:
+    """Show a tab of an editor's sidebar; returns the tab that is shown."""
+    eyes.area(editor).spaces.active.show_region_ui = True
+    # Tabs exist once the sidebar was drawn.
+    yield from hands.redraw()
+    eyes.region(editor).active_panel_category = tab
+    yield from hands.redraw()
+    return eyes.region(editor).active_panel_category
+
+
+def open_clip_editor(share: float = 0.5) -> Step:
+    """Split the 3D view and make its left part a clip editor."""
+    with eyes.looking_at("VIEW_3D", "WINDOW"):
+        bpy.ops.screen.area_split(direction="VERTICAL", factor=share)
+    yield from hands.settle()
+    views = [found for found in hands.window().screen.areas if found.type == "VIEW_3D"]
+    min(views, key=lambda found: found.x).type = "CLIP_EDITOR"
+    yield from hands.redraw()
+
+
+def widen_sidebar(editor: str, to_px: int) -> Step:
+    """Drag the sidebar's edge, as an artist does who can't read it."""
+    shown = eyes.region(editor)
+    edge = (shown.x, shown.y + shown.height // 3)
+    yield from hands.drag(edge, (edge[0] - (to_px - shown.width), edge[1]))
+    return eyes.region(editor).width
+
+
+# --- buttons ---------------------------------------------------------------------------------------------------------
+
+
+def press(name: str, editor: str = "VIEW_3D", part: str = "UI") -> Step:
+    """Press the button of an operator, such as keylift.capture."""
+    place = yield from eyes.find(name, editor, part)
+    yield from hands.click(place)
+
+
+def buttons(editor: str = "VIEW_3D", part: str = "UI") -> Step:
+    """What can be pressed, from top to bottom."""
+    found = yield from eyes.buttons(editor, part)
+    return list(found)
+
+
+def open_section(title: str, editor: str = "VIEW_3D") -> Step:
+    """Open a section of the tab Keylift."""
+    yield from eyes.open_section(title, editor)
+
+
+def press_key(key: str, editor: str = "VIEW_3D", part: str = "WINDOW", ctrl: bool = False, shift: bool = False) -> Step:
+    """Press a key with the mouse in the middle of an editor."""
+    shown = eyes.region(editor, part)
+    yield from hands.move((shown.x + shown.width // 2, shown.y + shown.height // 2))
+    yield from hands.press(key, ctrl=ctrl, shift=shift)
+
+
+def choose_file(path: str) -> Step:
+    """Choose a file in the file browser that is open, and press its button."""
+    yield from until(lambda: _file_browser() is not None, "a file browser", 5)
+    yield from hands.settle()
+    browser = _file_browser()
+    browser.params.directory = bytes(Path(path).parent) + b"/"
+    browser.params.filename = Path(path).name
+    yield from hands.settle()
+    yield from press("file.execute", "FILE_BROWSER", "EXECUTE")
+    yield from until(lambda: _file_browser() is None, "the file browser to close", 30)
+
+
+def _file_browser() -> Any:
+    areas = [found for found in hands.window().screen.areas if found.type == "FILE_BROWSER"]
+    # Parameters exist once it was drawn.
+    return areas[0].spaces.active if areas and areas[0].spaces.active.params is not None else None
+
+
+# --- the scene -------------------------------------------------------------------------------------------------------
+
+
+def add_metarig() -> Step:
+    """An armature to capture onto, chosen: Rigify's human, which every Blender brings along. Returns its name."""
+    addon_utils.enable("rigify", default_set=True)
+    with eyes.looking_at("VIEW_3D", "WINDOW"):
+        for stranger in list(scene().objects):
+            bpy.data.objects.remove(stranger)
+        bpy.ops.object.armature_human_metarig_add()
+        bpy.ops.ed.undo_push(message="Add Metarig")
+        bpy.ops.view3d.view_selected()
+    yield from hands.settle()
+    return scene().objects[0].name
+
+
+def prefer(**values: Any) -> Step:
+    """Set preferences of the extension, as if they had been typed in."""
+    preferences = bpy.context.preferences.addons[_package()].preferences
+    for name, value in values.items():
+        setattr(preferences, name, value)
+    yield from hands.settle()
+
+
+def evaluate(expression: str) -> Step:
+    """The value of an expression in which bpy, scene(), job() and addon(module) are known; its text where it is no
+    plain data.
+    """
+    yield
+    value = eval(expression, {"bpy": bpy, "scene": scene, "addon": addon, "job": job})
+    return value if isinstance(value, bool | int | float | str | list | tuple | dict | None) else repr(value)
+
+
+# --- jobs ------------------------------------------------------------------------------------------------------------
+
+
+def job() -> Any:
+    """The job of the scene in the window, or None."""
+    return addon("addon.scene_jobs").job_of(scene())
+
+
+def wait_for_job(timeout_s: float = 120) -> Step:
+    """Wait until the job is over; returns what the panel says then: an icon and words."""
+    yield from until(lambda: job() is None, "the end of the job", timeout_s)
+    yield from hands.settle()
+    return addon("addon.scene_jobs").last_words(scene())
+
+
+def wait_for_progress(fraction: float, timeout_s: float = 60) -> Step:
+    """Wait until so much of the job is done; returns its stage."""
+    yield from until(lambda: _progress() >= fraction, f"{fraction:.0%} of the job", timeout_s)
+    return job().stage
+
+
+def _progress() -> float:
+    running = job()
+    if running is None:
+        raise RuntimeError(f"the job is over: {addon('addon.scene_jobs').last_words(scene())}")
+    return running.fraction
+
+
+def stop_job(editor: str = "VIEW_3D") -> Step:
+    """Press ESC over an editor; returns how many seconds later the job was over."""
+    shown = eyes.region(editor, "WINDOW")
+    yield from hands.move((shown.x + shown.width // 3, shown.y + shown.height // 3))
+    began = time.monotonic()
+    yield from hands.press("ESC")
+    yield from until(lambda: job() is None, "the end of the job", 10)
+    return time.monotonic() - began
+
+
+def kill_worker() -> Step:
+    """End the worker as a system does that is out of memory; returns its process's number."""
+    yield
+    pid = addon("addon.scene_jobs").queue.worker_pid
+    os.kill(pid, signal.SIGKILL if hasattr(signal, "SIGKILL") else signal.SIGTERM)
+    return pid
+
+
+# --- keypoints -------------------------------------------------------------------------------------------------------
+
+
+def show_clip(frame: int) -> Step:
+    """Show the scene's footage in the clip editor, all of it, at a frame of the footage, counted from 1."""
+    space = eyes.area("CLIP_EDITOR").spaces.active
+    space.clip = scene().keylift.clip
+    space.show_seconds = False
+    scene().frame_set(space.clip.frame_start + frame - 1)
+    yield from hands.settle()
+    with eyes.looking_at("CLIP_EDITOR", "WINDOW"):
+        bpy.ops.clip.view_all()
+    yield from hands.settle()
+
+
+def place_on_clip(x: float, y: float) -> Place:
+    """Where a point of the clip is in the window; x and y as markers have them, 0 to 1 from the bottom left."""
+    shown = eyes.region("CLIP_EDITOR", "WINDOW")
+    inside_x, inside_y = shown.view2d.view_to_region(x, y, clip=False)
+    return shown.x + inside_x, shown.y + inside_y
+
+
+def drag_keypoint(track: str, frame: int, by: tuple[float, float]) -> Step:
+    """Drag the marker of a track, as shown at a frame of the footage; returns by how much of the picture it moved."""
+    yield from show_clip(frame)
+    found = scene().keylift.clip.tracking.tracks[track]
+    before = tuple(found.markers.find_frame(frame).co)
+    start = place_on_clip(*before)
+    yield from hands.click(start)
+    yield from hands.drag(start, place_on_clip(before[0] + by[0], before[1] + by[1]))
+    after = scene().keylift.clip.tracking.tracks[track].markers.find_frame(frame).co
+    return [after[0] - before[0], after[1] - before[1]]
