@@ -44,7 +44,10 @@ def run_command(argv: list[str]) -> int:
 
 
 def _has_everything() -> bool:
-    return all(name in sys.modules or importlib.util.find_spec(name) is not None for name in _LIBRARIES)
+    return all(
+        sys.modules[name] is not None if name in sys.modules else importlib.util.find_spec(name) is not None
+        for name in _LIBRARIES
+    )
 
 
 def _command(argv: list[str]) -> str:
