@@ -33,9 +33,7 @@ from .people import (
     untangle,
 )
 from .progress import Progress, report, silent
-from .tracks import KeypointTrack
-
-MAX_PEOPLE = 4
+from .tracks import MAX_PEOPLE, KeypointTrack
 
 # One region is searched for newcomers this often; all of them in turn.
 _LOOK_EVERY_S = 0.15

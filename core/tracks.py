@@ -12,6 +12,9 @@ from .camera import Camera
 from .errors import FileFormatError
 from .skeletons import KEYPOINT_LAYOUTS, Skeleton
 
+# So many people are followed at a time, each with a track.
+MAX_PEOPLE = 4
+
 
 def _require(condition: bool, message: str) -> None:
     if not condition:

@@ -65,7 +65,7 @@ def numbers(count: int, options: argparse.Namespace) -> list[int | None]:
 
 def possible_outputs(outputs: Sequence[Path], options: argparse.Namespace) -> list[Path]:
     """Every file that may come of ``outputs``: how many people there are is known only after an hour's work."""
-    from ..core.detection import MAX_PEOPLE
+    from ..core.tracks import MAX_PEOPLE
 
     return [places.numbered(output, number) for number in numbers(MAX_PEOPLE, options) for output in outputs]
 

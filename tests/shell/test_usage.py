@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keylift.__main__ import main
-from keylift.core.detection import MAX_PEOPLE
 from keylift.core.errors import OutputError
+from keylift.core.tracks import MAX_PEOPLE
 from keylift.shell import places
 from keylift.shell.arguments import FrameRange, frame_range, frames_per_second, person
 from keylift.shell.command_line import COMMANDS, STOPPED, make_parser
