@@ -386,7 +386,7 @@ def _frame_method(scene: bpy.types.Scene, lens: Camera) -> str:
 def _turn_upright(background: Any, clip: bpy.types.MovieClip, lens: Camera) -> bool:
     """Turn footage that Blender shows lying on its side (before 4.4). Whether it had to be turned."""
     (a, b, _, _), _ = picture_turn(clip, lens.size_px)
-    background.rotation = -float(np.arctan2(b, a))
+    background.rotation = float(np.arctan2(b, a))
     lies = a == 0
     width, height = lens.size_px
     background.scale = height / width if lies else 1.0
@@ -396,13 +396,11 @@ def _turn_upright(background: Any, clip: bpy.types.MovieClip, lens: Camera) -> b
 
 
 def _largest_bend_px(lens: Camera) -> float:
-    """How far the distortion moves what is at the edge of the picture."""
-    if not any(lens.distortion):
-        return 0.0
+    """How far the distortion moves what would be at the edge of the picture."""
     width, height = lens.size_px
     edge = np.array([(x * width, y * height) for x in (0, 0.5, 1) for y in (0, 0.5, 1)])
-    straight = lens.rays(edge) * lens.focal_px + lens.centre_px
-    return float(np.linalg.norm(straight - edge, axis=-1).max())
+    rays = np.concatenate([(edge - lens.centre_px) / lens.focal_px, np.ones((len(edge), 1))], axis=-1)
+    return float(np.linalg.norm(lens.project(rays) - edge, axis=-1).max())
 
 
 def _first_picture(footage: Path) -> Path | None:

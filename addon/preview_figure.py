@@ -33,8 +33,9 @@ from .keyframe_writing import frame_numbers, write_keyframes
 from .own_collection import own_collection, remove_if_empty
 from .skeleton_armature import unplaced_armature
 
-# sRGB, as in core.preview; Okabe and Ito's blue and vermilion, told apart by colour-blind eyes.
-LEFT, RIGHT, MIDDLE = (0, 114, 178), (213, 94, 0), (120, 120, 120)
+# sRGB. Okabe and Ito's blue and vermilion, as in core.preview, told apart by colour-blind eyes; lighter than there,
+# since the shading of a view takes a good part of it away.
+LEFT, RIGHT, MIDDLE = (40, 142, 212), (238, 118, 34), (145, 145, 145)
 UNSURE = (255, 205, 215)
 # Expected to be 7 cm off and less, a part has its own colour; at 23 cm and more it is as pale as can be.
 _SURE, _DOUBTFUL = 0.5, 0.1

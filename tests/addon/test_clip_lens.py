@@ -10,8 +10,10 @@ import pytest
 
 pytest.importorskip("bpy")
 
+import av
 import bpy
 
+from keylift.addon.clip_frames import picture_from_clip, picture_turn
 from keylift.addon.clip_lens import (
     BLENDER_CAMERA_FROM_CAMERA,
     CameraPath,
@@ -149,6 +151,37 @@ def test_the_lens_bends_as_blenders_own(clip: Any, lens: str, pixel_aspect: floa
     assert np.linalg.norm(again_px - bent_px, axis=-1).max() < found.error_px + 0.01
     assert bool(found.notes) == (found.error_px > 0.5)
     assert not found.notes or f"{found.error_px:.1f} pixels" in found.notes[0]
+
+
+def test_the_lens_of_footage_that_lies_on_its_side_stands_upright(tmp_path: Path) -> None:
+    """As phones write portrait footage, and Blender before 4.4 shows it; keypoints count in the upright picture."""
+    if bpy.app.version >= (4, 4):
+        pytest.skip("this Blender turns footage upright")
+    film = tmp_path / "phone.mp4"
+    with av.open(str(film), "w") as container:
+        stream = container.add_stream("mpeg4", rate=24)
+        stream.width, stream.height, stream.pix_fmt = *SIZE_PX, "yuv420p"
+        stream.set_display_rotation(-90)
+        picture = np.full((SIZE_PX[1], SIZE_PX[0], 3), 90, np.uint8)
+        for _ in range(20):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode(None))
+    clip = bpy.data.movieclips.load(str(film))
+    own = clip.tracking.camera
+    own.focal_length_pixels, own.principal_point_pixels, own.distortion_model = 600.0, (330, 250), "BROWN"
+    own.brown_k1, own.brown_p1, own.brown_p2 = -0.1, 0.01, -0.02
+    camera = clip_camera(clip)
+    upright = (SIZE_PX[1], SIZE_PX[0])
+    assert camera.size_px == upright
+    turn, _ = picture_turn(clip, upright)
+    lying_px = points_in(SIZE_PX)
+    wanted_px = straightened_by_blender(clip, lying_px)
+
+    def stood_up(xy_px: np.ndarray) -> np.ndarray:
+        return picture_from_clip(xy_px / SIZE_PX * [1, -1] + [0, 1], upright, turn)
+
+    found_px = straightened_by_us(camera, stood_up(lying_px))
+    assert np.abs(found_px - stood_up(wanted_px)).max() < 5e-3
 
 
 def test_the_principal_point_counts_from_below(clip: Any) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 pytest.importorskip("bpy")
 
+import av
 import bpy
 from bpy_extras.object_utils import world_to_camera_view
 
@@ -328,3 +329,26 @@ def test_a_view_looks_through_the_camera(clip: Any) -> None:
             area.type = "CONSOLE"
         assert not look_through(bpy.context, camera)
     assert hero.data.lens == 85
+
+
+def test_footage_that_lies_on_its_side_in_blender_is_turned_upright(tmp_path: Path) -> None:
+    """As phones write portrait footage. From 4.4 on Blender turns it by itself."""
+    film = tmp_path / "phone.mp4"
+    with av.open(str(film), "w") as container:
+        stream = container.add_stream("mpeg4", rate=24)
+        stream.width, stream.height, stream.pix_fmt = 160, 90, "yuv420p"
+        stream.set_display_rotation(-90)
+        for _ in range(FRAMES):
+            picture = av.VideoFrame.from_ndarray(np.full((90, 160, 3), 90, np.uint8), format="rgb24")
+            container.mux(stream.encode(picture))
+        container.mux(stream.encode(None))
+    clip = bpy.data.movieclips.load(str(film))
+    lies = tuple(clip.size) == (160, 90)
+    assert lies == (bpy.app.version < (4, 4))
+    view = matched(walking(Camera.guessed((90, 160))), clip)
+    background = view.camera.data.background_images[0]
+    assert not view.notes
+    # A quarter turn clockwise, and as long as the frame is high; looked at in a window of 4.3.
+    assert background.rotation == pytest.approx(np.pi / 2 if lies else 0.0)
+    assert background.scale == pytest.approx(160 / 90 if lies else 1.0)
+    assert background.frame_method == ("FIT" if lies else "STRETCH")
