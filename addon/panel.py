@@ -14,9 +14,19 @@ from .capture_operators import (
     KEYLIFT_OT_lift,
     KEYLIFT_OT_open_footage,
     KEYLIFT_OT_pick_person,
+    KEYLIFT_OT_relift,
 )
 from .footage_choice import chosen_armature, chosen_clip
 from .jobs import State
+from .keypoint_correction import (
+    KEYLIFT_OT_disable_keypoints,
+    KEYLIFT_OT_export_corrections,
+    KEYLIFT_OT_next_doubtful_frame,
+    KEYLIFT_OT_restore_keypoints,
+    KEYLIFT_OT_show_person,
+    KEYLIFT_OT_spread_correction,
+    KEYLIFT_OT_swap_sides,
+)
 from .retarget_choices import draw_choices
 from .rig_list import KEYLIFT_OT_clear_mapping, KEYLIFT_OT_recognise_rig, KEYLIFT_OT_save_bone_map
 from .scene_jobs import job_of, last_words
@@ -164,6 +174,29 @@ class _Detect(_Section):
             layout.label(text="1 person has keypoints", icon="USER")
 
 
+class _Check(_Section):
+    """Look at the keypoints, and put right what is wrong."""
+
+    bl_label = "Check"
+
+    def body(self, context: bpy.types.Context, layout: bpy.types.UILayout, settings: Any) -> None:
+        """Ways to a wrong keypoint, ways to mend it, and to what comes of it."""
+        row = layout.row(align=True)
+        row.operator(KEYLIFT_OT_show_person.bl_idname, icon="TRACKER")
+        row.prop(settings, "show_lines", text="", icon="OVERLAY")
+        row = layout.row(align=True)
+        row.label(text="Doubtful Frame")
+        row.operator(KEYLIFT_OT_next_doubtful_frame.bl_idname, text="", icon="TRIA_LEFT").backwards = True
+        row.operator(KEYLIFT_OT_next_doubtful_frame.bl_idname, text="", icon="TRIA_RIGHT").backwards = False
+        column = layout.column(align=True)
+        column.operator(KEYLIFT_OT_spread_correction.bl_idname, icon="SMOOTHCURVE")
+        column.operator(KEYLIFT_OT_swap_sides.bl_idname, icon="MOD_MIRROR")
+        column.operator(KEYLIFT_OT_disable_keypoints.bl_idname, icon="HIDE_ON")
+        column.operator(KEYLIFT_OT_restore_keypoints.bl_idname, icon="LOOP_BACK")
+        layout.operator(KEYLIFT_OT_relift.bl_idname, icon="FILE_REFRESH")
+        layout.operator(KEYLIFT_OT_export_corrections.bl_idname, icon="EXPORT")
+
+
 class _Lift(_Section):
     """From keypoints to a motion in space."""
 
@@ -264,7 +297,7 @@ def _panels() -> tuple[type, ...]:
         names = {"bl_space_type": editor}
         main = type(f"KEYLIFT_PT_{short}_main", (_Main, bpy.types.Panel), {**names, "__doc__": _Main.__doc__})
         made.append(main)
-        sections: tuple[type, ...] = (_Footage, _Detect, _Lift, _Target, _Retarget, _Result)
+        sections: tuple[type, ...] = (_Footage, _Detect, _Check, _Lift, _Target, _Retarget, _Result)
         for place, section in enumerate(sections):
             made.append(
                 type(

@@ -10,9 +10,9 @@ import bpy
 
 from . import (
     capture_operators,
-    clip_keypoints,
     environment_setup,
     keypoint_correction,
+    keypoint_overlay,
     panel,
     preferences,
     retarget_presets,
@@ -32,8 +32,8 @@ _MODULES: tuple[ModuleType, ...] = (
     scene_jobs,
     environment_setup,
     capture_operators,
-    clip_keypoints,
     keypoint_correction,
+    keypoint_overlay,
     retarget_presets,
     rig_list,
     take_list,

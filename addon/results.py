@@ -30,12 +30,12 @@ def working_in(scene: bpy.types.Scene) -> Iterator[None]:
 def show_keypoints(clip: bpy.types.MovieClip, files: Sequence[Path], detection: str) -> list[str]:
     """Make what was detected tracks of the clip, a person each. Returns what is worth telling."""
     from ..core.track_files import read_keypoints
-    from .clip_keypoints import write_keypoints
+    from .clip_keypoints import show_person, write_everybody
 
-    for person, file in enumerate(files, start=1):
-        write_keypoints(clip, read_keypoints(file), person)
+    told = write_everybody(clip, [read_keypoints(file) for file in files])
+    show_person(clip, 1)
     clip[DETECTION_MARK] = detection
-    return [f"{len(files)} people were found; choose one under Detect."] if len(files) > 1 else []
+    return [*told, f"{len(files)} people were found; choose one under Detect."] if len(files) > 1 else told
 
 
 def add_take(

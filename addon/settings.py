@@ -132,6 +132,12 @@ class KEYLIFT_PG_scene(bpy.types.PropertyGroup, RetargetChoices):
         name="Person", description="Who is captured; 1 is the largest in the picture", default=1, min=1, max=16
     )
 
+    show_lines: bpy.props.BoolProperty(  # type: ignore[valid-type]
+        name="Lines",
+        description="Join keypoints by lines over the footage, coloured by how sure the detector was",
+        default=True,
+    )
+
     # Lift
     weights: bpy.props.EnumProperty(  # type: ignore[valid-type]
         name="Weights", description="The lifter that turns keypoints into a pose in space", items=_weights_items

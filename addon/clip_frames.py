@@ -1,0 +1,201 @@
+"""Which frame of a movie clip shows which picture of its footage, and which way up.
+
+Three things are counted. Scene frames are what the timeline shows. Clip frames are what markers count in: clip frame 1
+is where the clip begins on the timeline (``frame_start``), whatever picture that is. Pictures are counted from 0 as
+they come out of the file; clip frame 1 shows picture ``frame_offset``. Blender gives every frame of a film the same
+length, and shows at each the last picture that has begun by then: of footage with a variable frame rate some pictures
+stay for several frames, and some are never seen. Pictures of a sequence are found by the number in their name.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from fractions import Fraction
+from pathlib import Path
+from typing import BinaryIO
+
+import bpy
+import numpy as np
+
+from ..core.errors import FootageError
+from ..core.frame_rate import frame_rate
+from ..core.picture_sequence import number_in, sequence_at
+
+# How a stored picture is turned to be upright: (a, b, c, d) sends stored (p, q) to upright (a p + c q, b p + d q), seen
+# from the middle, y down.
+Turn = tuple[int, int, int, int]
+UPRIGHT: Turn = (1, 0, 0, 1)
+# What phones write for portrait footage: a quarter turn clockwise.
+_PORTRAIT: Turn = (0, 1, -1, 0)
+# From this version on Blender turns footage as its file says.
+_TURNS_FOOTAGE = (4, 4, 0)
+# Ticks a second that clocks in files have; those of 1 / 90000 s and shorter are too short to matter.
+_COARSE_CLOCKS = (600, 1000)
+_FINEST_CLOCK = 90000
+_MOST_BOXES = 10000
+
+
+def clip_frame_at(clip: bpy.types.MovieClip, scene_frame: int) -> int:
+    """The frame that markers have, of a frame of the timeline."""
+    return scene_frame - clip.frame_start + 1
+
+
+def scene_frame_at(clip: bpy.types.MovieClip, clip_frame: int) -> int:
+    """The frame of the timeline, of the frame that markers have."""
+    return clip_frame + clip.frame_start - 1
+
+
+def clip_frames(clip: bpy.types.MovieClip, time_s: np.ndarray, frame_index: np.ndarray) -> np.ndarray:
+    """(F,) the clip frame at which each picture of the footage first shows, never falling.
+
+    time_s:      (F,) presentation times, 0 = the first picture of the footage
+    frame_index: (F,) the pictures' numbers in the footage, counted from 0
+    Of pictures that share a frame Blender shows the last.
+    """
+    if clip.source == "SEQUENCE":
+        position = _numbers_from_first(clip, time_s, frame_index)
+    elif clip.fps > 0:
+        position = _first_shown(time_s, _exact_rate(clip.fps))
+    else:
+        position = frame_index
+    return position.astype(np.int64) + 1 - clip.frame_offset
+
+
+def is_shown(frames: np.ndarray) -> np.ndarray:
+    """(F,) which pictures Blender ever shows, of the (F,) frames at which each would first show."""
+    return np.append(np.diff(frames) > 0, True)
+
+
+def _first_shown(time_s: np.ndarray, rate: float) -> np.ndarray:
+    """Blender looks for the picture that has begun at frame / rate, rounded to a tick of the file's clock."""
+    half_tick_s = 0.5 / _clock(time_s)
+    return np.ceil((time_s - half_tick_s) * rate - 1e-6)
+
+
+def _clock(time_s: np.ndarray) -> int:
+    """Ticks a second of the clock that the times were written with, as far as it matters."""
+    for rate in _COARSE_CLOCKS:
+        if np.abs(time_s * rate - np.round(time_s * rate)).max() < 1e-3:
+            return rate
+    return _FINEST_CLOCK
+
+
+def _exact_rate(fps: float) -> float:
+    """Blender tells 30000/1001 in single precision, which is a frame off after a day but half a tick after minutes."""
+    fraction = Fraction(fps).limit_denominator(1001)
+    return float(fraction) if abs(float(fraction) - fps) < 1.2e-7 * fps else fps
+
+
+def _numbers_from_first(clip: bpy.types.MovieClip, time_s: np.ndarray, frame_index: np.ndarray) -> np.ndarray:
+    """How far after the clip's first file each picture's file is, by number."""
+    first = clip_path(clip)
+    number = number_in(first.name)
+    if number is not None:
+        try:
+            files = sequence_at(first.with_name(re.sub(r"\d+(?=\D*$)", "#", first.stem) + first.suffix)) or []
+        except FootageError:
+            files = []
+        # Keypoints count from the first file that the pattern finds, wherever the clip begins.
+        if len(files) > frame_index.max():
+            return np.array([number_in(files[index].name) or 0 for index in frame_index]) - number
+    if len(time_s) == 1:
+        return frame_index
+    return np.round(time_s * frame_rate(time_s))
+
+
+def clip_path(clip: bpy.types.MovieClip) -> Path:
+    """Where the clip's file is; of a sequence, its first one."""
+    return Path(bpy.path.abspath(clip.filepath, library=clip.library))
+
+
+# ---- Which way up ---------------------------------------------------------------------------------------------------
+
+
+def picture_turn(clip: bpy.types.MovieClip, size_px: tuple[int, int]) -> tuple[Turn, bool]:
+    """How the picture that Blender shows has to be turned to be upright, and whether that is known rather than guessed.
+
+    size_px: (width, height) of the upright picture
+    Before 4.4 Blender shows footage as it is stored, which for phones often is lying on its side.
+    """
+    told = _turn_in_file(clip_path(clip)) if clip.source == "MOVIE" else UPRIGHT
+    if told is None:
+        lies = _lies_on_its_side(clip, size_px)
+        return (_PORTRAIT, False) if lies else (UPRIGHT, True)
+    if told[0] == 0:
+        return (told if _lies_on_its_side(clip, size_px) else UPRIGHT), True
+    return (told if bpy.app.version < _TURNS_FOOTAGE else UPRIGHT), True
+
+
+def _lies_on_its_side(clip: bpy.types.MovieClip, size_px: tuple[int, int]) -> bool:
+    width, height = clip.size
+    if width == height or 0 in (width, height):
+        return bpy.app.version < _TURNS_FOOTAGE
+    upright, shown = np.log(size_px[0] / size_px[1]), np.log(width / height)
+    return bool(abs(upright + shown) < abs(upright - shown))
+
+
+def clip_from_picture(xy_px: np.ndarray, size_px: tuple[int, int], turn: Turn) -> np.ndarray:
+    """(..., 2) where in the clip (0 to 1, y up) points of the upright picture (pixels, y down) are."""
+    a, b, c, d = turn
+    x, y = np.moveaxis(xy_px / np.array(size_px) - 0.5, -1, 0)
+    return np.stack([a * x + b * y + 0.5, 0.5 - (c * x + d * y)], axis=-1)
+
+
+def picture_from_clip(co: np.ndarray, size_px: tuple[int, int], turn: Turn) -> np.ndarray:
+    """(..., 2) where in the upright picture (pixels, y down) points of the clip (0 to 1, y up) are."""
+    a, b, c, d = turn
+    p, q = np.moveaxis(np.asarray(co, np.float64), -1, 0) - 0.5
+    q = -q
+    return (np.stack([a * p + c * q, b * p + d * q], axis=-1) + 0.5) * np.array(size_px)
+
+
+def _turn_in_file(path: Path) -> Turn | None:
+    """The turn that an MP4 or MOV file asks for; None for other files, and where it can't be told."""
+    try:
+        with open(path, "rb") as file:
+            file.seek(0, 2)
+            end = file.tell()
+            for content in _boxes(file, 0, end, b"moov"):
+                for track in _boxes(file, *content, b"trak"):
+                    for header in _boxes(file, *track, b"tkhd"):
+                        turn = _turn_in_header(file, *header)
+                        if turn is not None:
+                            return turn
+    except (OSError, struct.error):
+        return None
+    return None
+
+
+def _boxes(file: BinaryIO, start: int, end: int, wanted: bytes) -> list[tuple[int, int]]:
+    """Where the contents of boxes of a kind begin and end, within a box of which that is known."""
+    found = []
+    for _ in range(_MOST_BOXES):
+        if start + 8 > end:
+            break
+        file.seek(start)
+        size, kind = struct.unpack(">I4s", file.read(8))
+        head = 8
+        if size == 1:
+            (size,) = struct.unpack(">Q", file.read(8))
+            head = 16
+        stop = end if size == 0 else min(start + size, end)
+        if stop < start + head:
+            break
+        if kind == wanted:
+            found.append((start + head, stop))
+        start = stop
+    return found
+
+
+def _turn_in_header(file: BinaryIO, start: int, end: int) -> Turn | None:
+    """The turn of a track that has a picture."""
+    file.seek(start)
+    content = file.read(min(end - start, 104))
+    # Version 1 has three times of 8 bytes where version 0 has 4.
+    place = 52 if content[:1] == b"\x01" else 40
+    a, b, _, c, d, _, _, _, _, width, height = struct.unpack(">9i2I", content[place : place + 44])
+    if not width or not height:
+        return None
+    turn = tuple((value > 0) - (value < 0) for value in (a, b, c, d))
+    return turn if abs(turn[0] * turn[3] - turn[1] * turn[2]) == 1 and turn.count(0) == 2 else UPRIGHT  # type: ignore[return-value]
