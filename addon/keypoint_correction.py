@@ -33,7 +33,11 @@ _ENDING = ".keypoints.npz"
 
 def belongs_to(name: str, part: str) -> bool:
     """Whether the keypoint ``name`` is of a part of the body, as in ``_PARTS``."""
-    return part == "BODY" or any(word in name.split("_") for word in _PART_WORDS[part])
+    words = name.split("_")
+    # An index may be a finger's or a foot's.
+    if part == "ARMS" and "foot" in words:
+        return False
+    return part == "BODY" or any(word in words for word in _PART_WORDS[part])
 
 
 class _OnKeypoints:
