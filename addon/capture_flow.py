@@ -79,7 +79,10 @@ class DetectChoice:
 
 @dataclass(frozen=True)
 class LiftChoice:
-    """How keypoints become a pose; each as the shell's option of that name. Angles in degrees, lengths in metres."""
+    """How keypoints become a pose; each as the shell's option of that name. Angles in degrees, lengths in metres.
+
+    notes: what is worth telling of it
+    """
 
     weights: str = "default"
     device: str = "auto"
@@ -92,6 +95,7 @@ class LiftChoice:
     fit: bool = True
     adapt: bool = False
     repair: bool = True
+    notes: tuple[str, ...] = ()
 
     def options(self) -> list[str]:
         """The shell's options for it."""

@@ -74,7 +74,7 @@ class KEYLIFT_OT_capture(_FromFootage, bpy.types.Operator):
         footage, detect = footage_of(clip, settings), detect_choice(settings)
         cache = writable_cache(context)
         lift = lift_choice(context, clip, cache)
-        self._motion = lift.camera_motion
+        self._motion, self._notes = lift.camera_motion, lift.notes
         self._detection = capture_flow.fingerprint(footage, detect)
         check_target(settings, chosen_armature(context, settings))
         if people(clip) and clip.get(DETECTION_MARK) == self._detection:
@@ -84,7 +84,7 @@ class KEYLIFT_OT_capture(_FromFootage, bpy.types.Operator):
     def apply(self, scene: bpy.types.Scene, outcome: Lifted) -> list[str]:
         """Keypoints onto the footage, a take into the list, the motion onto the armature or a figure."""
         clip = self._footage()
-        more: list[str] = []
+        more = list(self._notes)
         if outcome.detected is not None:
             more += show_keypoints(clip, outcome.detected.files, self._detection)
         armature = self._target(scene, more)
@@ -146,14 +146,14 @@ class KEYLIFT_OT_lift(_FromKeypoints, bpy.types.Operator):
         self._remember(context)
         clip, cache = self._footage(), writable_cache(context)
         keypoints, lift = keypoints_file(clip, settings.person, cache), lift_choice(context, clip, cache)
-        self._motion = lift.camera_motion
+        self._motion, self._notes = lift.camera_motion, lift.notes
         return capture_flow.lifting(keypoints, lift, cache, settings.person)
 
     def apply(self, scene: bpy.types.Scene, outcome: Lifted) -> list[str]:
         """A take into the list, shown on a figure."""
         clip = self._footage()
         take = add_take(scene, clip, outcome.pose, outcome.person, Path(clip.name).stem, self._motion)
-        return show_take(scene, take, None)
+        return [*show_take(scene, take, None), *self._notes]
 
 
 class KEYLIFT_OT_relift(_FromKeypoints, bpy.types.Operator):

@@ -18,7 +18,7 @@ from ..core.tracks import PoseTrack
 from .action_writing import AnimatedCurves, drop_action
 from .clip_frames import clip_frame_at, clip_frames, clip_path, picture_turn
 from .clip_lens import BLENDER_CAMERA_FROM_CAMERA, CameraPath, is_lens_of
-from .footage_choice import FIGURE_MARK
+from .footage_choice import BACKGROUND_MARK, FIGURE_MARK
 from .keyframe_writing import frame_numbers
 from .own_collection import own_collection
 
@@ -26,8 +26,6 @@ CAMERA_NAME = "Footage camera"
 _OWN_CAMERA_NAME = "Keylift camera"
 # On cameras that Keylift made for footage: which person's pose they match. Poses of several people have each its world.
 _PERSON_MARK = "keylift_camera_of_person"
-# On clips that Keylift opened for a background alone, and on cameras: what footage.
-BACKGROUND_MARK = "keylift_background_of"
 _SENSOR_WIDTH_MM = 36.0
 _WORTH_AN_ASPECT = 1e-3
 _WORTH_A_BEND_PX = 1.0
@@ -70,7 +68,7 @@ def camera_on_footage(
 
     Called again for the same footage and person, it changes the camera that it made. Other cameras stay as they are.
     """
-    camera = _own_camera(scene, footage, person) or _new_camera(scene, footage, person)
+    camera = own_camera(scene, footage, person) or _new_camera(scene, footage, person)
     notes: list[str] = []
     taken = takes_over == "TAKE" or (takes_over == "AUTO" and _may_take_over(scene, camera))
     if taken:
@@ -152,7 +150,7 @@ def _name_of(footage: bpy.types.MovieClip | Path | None) -> str:
     return "" if footage is None else footage.name
 
 
-def _own_camera(
+def own_camera(
     scene: bpy.types.Scene, footage: bpy.types.MovieClip | Path | None, person: int
 ) -> bpy.types.Object | None:
     """The camera that was made for this footage and person before. A clip is known again whatever it is called now."""

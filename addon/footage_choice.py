@@ -13,6 +13,8 @@ from .capture_flow import FootageChoice
 
 # Set on armatures that Keylift made to be looked at, which are nobody's characters.
 FIGURE_MARK = "keylift_figure"
+# On clips that were opened for a background alone, and on cameras: what footage.
+BACKGROUND_MARK = "keylift_background_of"
 
 
 def chosen_clip(context: bpy.types.Context, settings: Any) -> bpy.types.MovieClip | None:
@@ -22,7 +24,9 @@ def chosen_clip(context: bpy.types.Context, settings: Any) -> bpy.types.MovieCli
     in_editor = getattr(getattr(context, "space_data", None), "clip", None)
     if isinstance(in_editor, bpy.types.MovieClip):
         return in_editor
-    return bpy.data.movieclips[0] if len(bpy.data.movieclips) == 1 else None
+    # Keylift opens footage a second time where it has to lie elsewhere on the timeline behind a camera.
+    clips = [clip for clip in bpy.data.movieclips if BACKGROUND_MARK not in clip]
+    return clips[0] if len(clips) == 1 else None
 
 
 def chosen_armature(context: bpy.types.Context, settings: Any) -> bpy.types.Object | None:

@@ -33,6 +33,7 @@ from .scene_jobs import job_of, last_words
 from .take_import import KEYLIFT_OT_import_take
 from .take_list import (
     KEYLIFT_OT_delete_take,
+    KEYLIFT_OT_look_through,
     KEYLIFT_OT_push_take_to_nla,
     KEYLIFT_OT_rename_take,
     KEYLIFT_OT_retarget,
@@ -276,6 +277,7 @@ class _Result(_Section):
         buttons.operator(KEYLIFT_OT_import_take.bl_idname, text="", icon="IMPORT")
         buttons.operator(KEYLIFT_OT_delete_take.bl_idname, text="", icon="REMOVE")
         buttons.operator(KEYLIFT_OT_rename_take.bl_idname, text="", icon="GREASEPENCIL")
+        layout.operator(KEYLIFT_OT_look_through.bl_idname, icon="CAMERA_DATA")
         row = layout.row(align=True)
         row.operator(KEYLIFT_OT_retarget.bl_idname, text="Run Again", icon="FILE_REFRESH")
         row.operator(KEYLIFT_OT_push_take_to_nla.bl_idname, icon="NLA_PUSHDOWN")

@@ -89,7 +89,8 @@ def show_take(scene: bpy.types.Scene, take: Any, armature: bpy.types.Object | No
             summary, scale = _onto_armature(take, pose, armature, settings, fps, first_frame)
             told += [f"Keyed {summary}", *summary.warnings]
         if armature is None or settings.show_figure or take.figure is not None:
-            _onto_figure(take, pose, scene, fps, first_frame)
+            # An armature has markers of its own.
+            _onto_figure(take, pose, scene, fps, first_frame, markers=armature is None)
             told = told or [f"{take.frames} frames lifted, shown on a figure. Choose an armature to retarget them."]
         if settings.match_camera:
             told += _seen_by_camera(take, pose, scene, fps, first_frame, scale)
@@ -129,14 +130,14 @@ def _onto_armature(
     return summary, motion.world_scale
 
 
-def _onto_figure(take: Any, pose: Any, scene: bpy.types.Scene, fps: float, first_frame: float) -> None:
+def _onto_figure(take: Any, pose: Any, scene: bpy.types.Scene, fps: float, first_frame: float, markers: bool) -> None:
     from . import preview_figure
 
     if take.figure is not None and take.figure.name in scene.objects:
-        preview_figure.update_figure(take.figure, pose, fps=fps, first_frame=first_frame)
+        preview_figure.update_figure(take.figure, pose, fps=fps, first_frame=first_frame, markers=markers)
     else:
         take.figure = preview_figure.make_figure(
-            pose, name=f"{take.name} figure", fps=fps, first_frame=first_frame, scene=scene
+            pose, name=f"{take.name} figure", fps=fps, first_frame=first_frame, scene=scene, markers=markers
         )
 
 

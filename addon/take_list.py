@@ -182,8 +182,30 @@ def _let_go(action: bpy.types.Action, armature: bpy.types.Object | None) -> None
         bpy.data.actions.remove(action)
 
 
+class KEYLIFT_OT_look_through(_OnTake, bpy.types.Operator):
+    """Look at the chosen take on its footage, through the camera that matches the filming one"""
+
+    bl_idname = "keylift.look_through"
+    bl_label = "Look at Footage"
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        """Turn a 3D view to the camera."""
+        from .footage_background import look_through, own_camera
+
+        take = active_take(context.scene)
+        camera = own_camera(context.scene, take.clip, take.person)
+        if camera is None:
+            self.report({"ERROR"}, "The take has no camera. Switch Camera on under Result, and lift it again.")
+            return {"CANCELLED"}
+        if not look_through(context, camera):
+            self.report({"ERROR"}, "No 3D view is open. Open one to look through the camera.")
+            return {"CANCELLED"}
+        return {"FINISHED"}
+
+
 CLASSES = (
     KEYLIFT_UL_takes,
+    KEYLIFT_OT_look_through,
     KEYLIFT_OT_retarget,
     KEYLIFT_OT_rename_take,
     KEYLIFT_OT_push_take_to_nla,

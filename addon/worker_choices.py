@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from math import degrees
 from pathlib import Path
 from typing import Any
@@ -24,16 +25,19 @@ def detect_choice(settings: Any) -> DetectChoice:
 
 def lift_choice(context: bpy.types.Context, clip: bpy.types.MovieClip, cache: Path) -> LiftChoice:
     """How keypoints are to be lifted. Raises KeyliftError for a lens that can't be had."""
+    from .clip_lens import lens_source, write_lens_files
     from .preferences import device
 
     settings = context.scene.keylift
     camera = motion = None
+    notes: tuple[str, ...] = ()
     if settings.lens == "FILE":
         camera = Path(bpy.path.abspath(settings.lens_file))
         if not camera.is_file():
             raise KeyliftError("Choose the camera file (camera.toml), or another lens, under Footage.")
-    elif settings.lens in ("AUTO", "CLIP"):
-        camera, motion = _lens_of(clip, context.scene, cache, asked_for=settings.lens == "CLIP")
+    elif settings.lens == "CLIP" or (settings.lens == "AUTO" and lens_source(clip).known):
+        told = write_lens_files(clip, context.scene, cache / "poses", uuid.uuid4().hex)
+        camera, motion, notes = told.camera, told.motion, told.notes
     if motion is not None and not settings.fit:
         raise KeyliftError("A moving camera needs the fit. Switch Fit on under Lift, or choose another lens.")
     tilted = settings.use_tilt and motion is None
@@ -49,26 +53,8 @@ def lift_choice(context: bpy.types.Context, clip: bpy.types.MovieClip, cache: Pa
         fit=settings.fit,
         adapt=settings.adapt,
         repair=settings.repair,
+        notes=notes,
     )
-
-
-def _lens_of(
-    clip: bpy.types.MovieClip, scene: bpy.types.Scene, cache: Path, asked_for: bool
-) -> tuple[Path | None, Path | None]:
-    """What the clip says of lens and camera motion, as files for the worker; None where it says nothing."""
-
-    from .clip_lens import camera_motion_of, clip_lens, lens_source, write_camera_file, write_camera_motion
-
-    source = lens_source(clip)
-    if not source.known and not asked_for:
-        return None, None
-    beside = new_keypoints_file(cache).with_suffix("")
-    camera, motion = beside.with_suffix(".camera.toml"), beside.with_suffix(".motion.npz")
-    write_camera_file(camera, clip_lens(clip).camera, CACHE_ADVICE)
-    if source.kind != "solved":
-        return camera, None
-    write_camera_motion(motion, camera_motion_of(clip, scene))
-    return camera, motion
 
 
 def writable_cache(context: bpy.types.Context) -> Path:
