@@ -3,6 +3,7 @@
     python dev.py demo        footage of a person becomes an animated rig in demo-output/
     python dev.py test        style, types and every test; options for pytest after --
     python dev.py matrix      the retarget tests on every Blender that Keylift works with, oldest to newest
+    python dev.py gui         the extension in a real Blender's window, by mouse; pictures in gui-output/
     python dev.py extension   the Blender extension as dist/keylift-VERSION.zip
     python dev.py clean       remove what this script made in the checkout, .venv included
 
@@ -66,6 +67,10 @@ MATRIX_PACKAGES = ("av", "hypothesis", "platformdirs", "pybvh", "pytest", "scipy
 MATRIX_TESTS = ("tests/rig_mapping", "tests/addon")
 # These need the lifter, OpenCV or the body models, which are the same whatever the Blender.
 MATRIX_LEAVES_OUT = ("tests/addon/test_extension.py", "tests/addon/test_people_rendering.py")
+# Debian's suites that have a Blender with a window: the stable one is the gate, the other moves.
+GUI_SUITES = {"trixie": "Blender 4.3", "sid": "Blender 5.2"}
+GUI_TESTS = "tests/gui"
+GUI_OUTPUT = ROOT / "gui-output"
 # Blender 4.2 as a module crashes while the process ends, once an add-on has registered a panel. Its work is done by
 # then, so the process is left without the last rites of C++.
 RUN_PYTEST = (
@@ -514,6 +519,27 @@ def test_on_blender(name: str, pytest_options: list[str]) -> MatrixRow:
     return row(tests - failed - skipped, failed, skipped)
 
 
+def gui(suite: str, keep: bool, pytest_options: list[str]) -> int:
+    """Install the extension into a real Blender and press its buttons, in a window that nobody sees.
+
+    suite: of Debian, whose Blender is fetched once where root may do so; KEYLIFT_BLENDER names one of your own instead
+    keep:  leave the settings and files of that Blender for a look
+    """
+    python = ensure_venv()
+    for name in CLIPS:
+        demo_clip(name, python)
+    environment = {**clean_environment(), "KEYLIFT_GUI": "everything", "KEYLIFT_GUI_SUITE": suite}
+    if keep:
+        environment["KEYLIFT_GUI_KEEP"] = "1"
+    named = environment.get("KEYLIFT_BLENDER")
+    say("== gui: {}".format(named or f"{GUI_SUITES[suite]} of Debian {suite}, fetched the first time (320 MB)"))
+    command = [str(python), "-m", "pytest", GUI_TESTS, *pytest_options]
+    code = subprocess.run(command, cwd=str(ROOT), env=environment).returncode
+    if GUI_OUTPUT.is_dir():
+        say(f"What was to be seen: {GUI_OUTPUT.name}/")
+    return code
+
+
 def blender_extension_tool(python: Path | str = sys.executable) -> Path:
     """Blender's own program that validates and builds extensions, out of the bpy package."""
     find = "import json, importlib.util as i; print(json.dumps(i.find_spec('bpy').submodule_search_locations[0]))"
@@ -579,6 +605,7 @@ def clean() -> int:
         "build",
         "dist",
         "demo-output",
+        GUI_OUTPUT.name,
         "keylift.egg-info",
         ".mypy_cache",
         ".ruff_cache",
@@ -594,7 +621,7 @@ def clean() -> int:
 def main(arguments: list[str]) -> int:
     """Run one command and return its exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    commands = parser.add_subparsers(dest="command", required=True, metavar="demo|test|matrix|extension|clean")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="demo|test|matrix|gui|extension|clean")
     commands.add_parser("demo", help="footage of a person becomes an animated rig in demo-output/")
     testing = commands.add_parser("test", help="style, types and every test")
     testing.add_argument("--fast", action="store_true", help="leave out the slow tests")
@@ -605,13 +632,21 @@ def main(arguments: list[str]) -> int:
     on_each.add_argument(
         "--only", action="append", choices=list(MATRIX), help="this Blender alone (may be given several times)"
     )
+    in_window = commands.add_parser("gui", help="the extension in a real Blender's window, by mouse")
+    in_window.add_argument(
+        "--suite",
+        choices=list(GUI_SUITES),
+        default="trixie",
+        help="the Debian suite that Blender is taken from (KEYLIFT_BLENDER=/path/to/blender names another one)",
+    )
+    in_window.add_argument("--keep", action="store_true", help="leave that Blender's settings and files for a look")
     commands.add_parser("extension", help="build the Blender extension")
     commands.add_parser("clean", help="remove what this script made in the checkout")
     cut = arguments.index("--") if "--" in arguments else len(arguments)
     own, passed_on = arguments[:cut], arguments[cut + 1 :]
     options = parser.parse_args(own)
-    if passed_on and options.command not in ("test", "matrix"):
-        parser.error("only test and matrix take options after --")
+    if passed_on and options.command not in ("test", "matrix", "gui"):
+        parser.error("only test, matrix and gui take options after --")
     try:
         elsewhere = run_with_python_that_fits(arguments)
         if elsewhere is not None:
@@ -620,6 +655,8 @@ def main(arguments: list[str]) -> int:
             return test(options.fast, passed_on, options.matrix)
         if options.command == "matrix":
             return matrix(options.only or list(MATRIX), passed_on)
+        if options.command == "gui":
+            return gui(options.suite, options.keep, passed_on)
         return {"demo": demo, "extension": extension, "clean": clean}[options.command]()
     except SetupError as problem:
         print(f"dev.py: {problem}", file=sys.stderr)

@@ -302,3 +302,34 @@ def test_the_tests_may_be_followed_by_the_oldest_and_the_newest_blender(
     assert script.main(["test"]) == 0 and not tried
     assert script.main(["test", "--matrix"]) == code
     assert tried == script.OLDEST_AND_NEWEST
+
+
+def test_the_window_is_opened_by_the_blender_that_was_asked_for(
+    script: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    inside = tmp_path / "test_window.py"
+    inside.write_text("import os, sys\ndef test_a(): print({n: v for n, v in os.environ.items() if '_GUI' in n})\n")
+    monkeypatch.setattr(script, "ensure_venv", lambda: Path(sys.executable))
+    monkeypatch.setattr(script, "CLIPS", {})
+    monkeypatch.setattr(script, "GUI_TESTS", str(inside))
+    monkeypatch.setattr(script, "GUI_OUTPUT", tmp_path)
+    monkeypatch.setattr(script, "run_with_python_that_fits", lambda arguments: None)
+    monkeypatch.delenv("KEYLIFT_BLENDER", raising=False)
+    options = ["--", "-s", "-q", "-p", "no:cacheprovider"]
+    assert script.main(["gui", *options]) == 0
+    told = capfd.readouterr().out
+    assert "Blender 4.3 of Debian trixie" in told and "'KEYLIFT_GUI_SUITE': 'trixie'" in told
+    assert "'KEYLIFT_GUI': 'everything'" in told and "KEYLIFT_GUI_KEEP" not in told
+    assert script.main(["gui", "--suite", "sid", "--keep", *options]) == 0
+    told = capfd.readouterr().out
+    assert "'KEYLIFT_GUI_SUITE': 'sid'" in told and "KEYLIFT_GUI_KEEP" in told
+    inside.write_text("def test_a(): assert 0\n")
+    monkeypatch.setenv("KEYLIFT_BLENDER", "/opt/blender")
+    assert script.main(["gui", *options]) == 1
+    assert "== gui: /opt/blender" in capfd.readouterr().out
+
+
+def test_the_suites_are_those_that_the_window_tests_know(script: ModuleType) -> None:
+    from gui.debian_blender import SUITES
+
+    assert script.GUI_SUITES == SUITES

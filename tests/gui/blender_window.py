@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json, os
+import json
 import shutil
 import socket
 import subprocess
@@ -18,7 +18,7 @@ from .blenders import Blender
 from .virtual_screen import Desktop
 
 INSIDE = Path(__file__).with_name("inside")
-SIZE_PX = (1440, 900)
+SIZE_PX = (1600, 900)
 _FIRST_START_S = 120
 # How long after the last drawing the screen may show it.
 _ON_SCREEN_S = 0.1
@@ -40,7 +40,7 @@ class BlenderWindow:
         self.stalls: list[dict[str, Any]] = []
         self._screen, self._work, self._pictures = screen, work, pictures
         self._taken = 0
-        self._log = pictures / "blender.log"
+        self._log = work / "blender.log"
         shutil.copytree(INSIDE, work / "inside", dirs_exist_ok=True)
         with socket.create_server(("127.0.0.1", 0)) as server:
             variables = {**own_settings(work), **screen.variables}
@@ -82,7 +82,7 @@ class BlenderWindow:
     def do(self, step: str, /, timeout_s: float = 30, **arguments: Any) -> Any:
         """Take a step of inside/steps.py and return what it returns. Raises StepFailed when it fails or hangs."""
         request = {"step": step, "arguments": arguments, "timeout_s": timeout_s}
-        self._connection.settimeout(timeout_s + 15); t0=time.monotonic()
+        self._connection.settimeout(timeout_s + 15)
         try:
             self._connection.sendall(json.dumps(request).encode() + b"\n")
             line = self._answers.readline()
@@ -91,7 +91,6 @@ class BlenderWindow:
         if not line:
             raise StepFailed(f"Blender hangs or has ended in '{step}':\n{self.last_words()}")
         answer = json.loads(line)
-        if os.environ.get("KEYLIFT_GUI_TIMES"): print(step, arguments, round(time.monotonic()-t0,2), flush=True)
         self.stalls = answer["stalls"]
         if "problem" in answer:
             raise StepFailed(f"{step}: {answer['problem']}")
@@ -109,6 +108,7 @@ class BlenderWindow:
         top = self.do("place_of")[3] - y - height
         shown = seen[top : top + height, x : x + width]
         self._taken += 1
+        self._pictures.mkdir(parents=True, exist_ok=True)
         Image.fromarray(shown).save(self._pictures / f"{self._taken:02}-{name}.png")
         return shown
 
@@ -132,7 +132,12 @@ class BlenderWindow:
 
 def own_settings(work: Path) -> dict[str, str]:
     """The variables that keep a Blender's settings and files apart from those of whoever runs the tests."""
-    folders = {"HOME": "home", "BLENDER_USER_RESOURCES": "resources", "XDG_RUNTIME_DIR": "runtime", "TMPDIR": "temporary"}
+    folders = {
+        "HOME": "home",
+        "BLENDER_USER_RESOURCES": "resources",
+        "XDG_RUNTIME_DIR": "runtime",
+        "TMPDIR": "temporary",
+    }
     for folder in folders.values():
         (work / folder).mkdir(exist_ok=True, mode=0o700)
     return {name: str(work / folder) for name, folder in folders.items()}

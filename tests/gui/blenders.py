@@ -33,15 +33,16 @@ class Blender(Protocol):
         """What its process needs in the environment, ``variables`` included."""
 
 
-def chosen_blender(suite: str, work: Path, timeout_s: float) -> Blender:
+def chosen_blender(suite: str, work: Path, timeout_s: float, install: bool) -> Blender:
     """The one that KEYLIFT_BLENDER names; without, that of a Debian suite, made where it is missing.
 
-    work: a folder that Blender sees under the same path as we do
+    work:    a folder that Blender sees under the same path as we do
+    install: whether programs that are missing on this machine may be installed
     Raises NoBlenderError where there is none.
     """
     named = os.environ.get("KEYLIFT_BLENDER")
     if not named:
-        return FolderBlender(debian_blender(suite, timeout_s), SUITES[suite], work)
+        return FolderBlender(debian_blender(suite, timeout_s, install), SUITES[suite], work)
     program = shutil.which(named)
     if program is None:
         raise NoBlenderError(f"KEYLIFT_BLENDER names '{named}', and there is no such program")
@@ -78,7 +79,7 @@ exec chroot "$root" "$@"
 _INSIDE = {
     "PATH": "/usr/bin:/bin:/usr/sbin:/sbin",
     "LC_ALL": "C.UTF-8",
-    # Drawn by the processor: there is no graphics card to count on. Compiled shaders are kept, which saves 10 s a start.
+    # Drawn by the processor: there is no graphics card to count on. Compiled shaders are kept, for 10 s a start.
     "LIBGL_ALWAYS_SOFTWARE": "1",
     "GALLIUM_DRIVER": "llvmpipe",
     "MESA_SHADER_CACHE_DIR": "/var/cache/mesa",

@@ -38,16 +38,17 @@ def blenders_folder() -> Path:
     return Path(os.environ.get("KEYLIFT_CACHE") or platformdirs.user_cache_dir("keylift")) / "blenders"
 
 
-def debian_blender(suite: str, timeout_s: float) -> Path:
+def debian_blender(suite: str, timeout_s: float, install: bool) -> Path:
     """The folder with the Blender of a suite, made within ``timeout_s`` where it is missing.
 
-    Raises NoBlenderError where that can't be done.
+    install: whether programs that are missing on this machine may be installed
+    Raises NoBlenderError where it can't be made.
     """
     root = blenders_folder() / suite
     _check_machine()
     if (root / "usr/bin/blender").exists():
         return root
-    _ensure_programs()
+    _ensure_programs(install)
     root.parent.mkdir(parents=True, exist_ok=True)
     if shutil.disk_usage(root.parent).free < ENOUGH_DISK_BYTES:
         raise NoBlenderError(f"less than 3 GB are free where '{root.parent}' is")
@@ -66,7 +67,9 @@ def debian_blender(suite: str, timeout_s: float) -> Path:
 def _check_machine() -> None:
     """Raise NoBlenderError on a machine where a folder of Debian is of no use."""
     if not _is_debian():
-        raise NoBlenderError("only on Debian is one made; name a Blender of your own with KEYLIFT_BLENDER=/path/to/blender")
+        raise NoBlenderError(
+            "only on Debian is one made; name a Blender of your own with KEYLIFT_BLENDER=/path/to/blender"
+        )
     if os.geteuid() != 0:
         raise NoBlenderError(
             "making one takes root; run the same as root, or name a Blender with KEYLIFT_BLENDER=/path/to/blender"
@@ -80,15 +83,17 @@ def _is_debian() -> bool:
         return False
 
 
-def _ensure_programs() -> None:
-    """What makes the folder and what shows the window, installed where missing."""
+def _ensure_programs(install: bool) -> None:
+    """What makes the folder, and what shows the window."""
     packages = {"mmdebstrap": "mmdebstrap", "Xvfb": "xvfb"}
     missing = [package for program, package in packages.items() if shutil.which(program) is None]
     if not missing:
         return
+    if not install:
+        raise NoBlenderError(f"{' and '.join(missing)} are not installed; python3 dev.py gui installs them")
     _run(["apt-get", "update", "-qq"], 120, "apt could not read its lists")
-    install = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *missing]
-    _run(install, 120, f"apt could not install {' and '.join(missing)}")
+    command = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *missing]
+    _run(command, 120, f"apt could not install {' and '.join(missing)}")
 
 
 def _bootstrap(suite: str, root: Path) -> list[str]:

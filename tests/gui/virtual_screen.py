@@ -44,7 +44,7 @@ class Desktop:
 
 
 class VirtualScreen(Desktop):
-    """An X server that keeps its picture in a file. Blender can't tell what it drew by software OpenGL; the file can."""
+    """An X server that keeps its picture in a file: Blender itself can't tell what it drew by software OpenGL."""
 
     def __init__(self, program: str, width: int, height: int) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="keylift-screen-")
@@ -54,7 +54,10 @@ class VirtualScreen(Desktop):
         log = Path(self._folder.name) / "log"
         with log.open("w") as words:
             self._server = subprocess.Popen(
-                [*command, "-nocursor", "-nolisten", "tcp", "-fbdir", self._folder.name], pass_fds=(tell,), stdout=words, stderr=words
+                [*command, "-nocursor", "-nolisten", "tcp", "-fbdir", self._folder.name],
+                pass_fds=(tell,),
+                stdout=words,
+                stderr=words,
             )
         os.close(tell)
         with os.fdopen(told) as numbers:

@@ -20,8 +20,8 @@ import bpy
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-import steps  # noqa: E402
-from stalls import StallWatch  # noqa: E402
+import steps
+from stalls import StallWatch
 
 _AT_ONCE_S = 0.001
 _BETWEEN_STEPS_S = 0.02
@@ -56,7 +56,7 @@ class Driver:
         self._timeout_s = request["timeout_s"]
         self._deadline = time.monotonic() + self._timeout_s
         self._watch.start()
-        self._step = getattr(steps, request["step"])(**request["arguments"])
+        self._step = _step(request["step"], request["arguments"])
         return _AT_ONCE_S
 
     def _asked(self) -> dict[str, Any] | None:
@@ -91,8 +91,13 @@ class Driver:
         self._step = None
         answer["stalls"] = self._watch.stop()
         self._connection.setblocking(True)
-        self._connection.sendall(json.dumps(answer).encode() + b"\n")
+        self._connection.sendall(json.dumps(answer, default=repr).encode() + b"\n")
         self._connection.setblocking(False)
+
+
+def _step(name: str, arguments: dict[str, Any]) -> Generator[float | None, None, Any]:
+    """The step itself. One that is not there, or wants other arguments, fails like any other."""
+    return (yield from getattr(steps, name)(**arguments))
 
 
 def keep_quiet() -> None:

@@ -92,35 +92,37 @@ def open_section(title: str, editor: str = "VIEW_3D") -> Step:
     A header is a row without buttons; which one a click has opened or closed, is told by what is drawn next.
     Raises LookupError when there is none.
     """
-    wanted, main = _panel(title, editor).__name__, _panel("Keylift", editor).__name__
+    wanted = _panel(title, editor).__name__
     drawn = yield from _drawn_panels(editor)
-    height = region(editor).y + region(editor).height
+    rows = yield from _rows_without_buttons(editor)
     while wanted not in drawn:
-        height = yield from _next_gap(editor, height)
-        yield from hands.click((_left_of_middle(editor), height))
+        if not rows:
+            raise LookupError(f"there is no header of {title} to be seen in {editor}")
+        place = rows.pop(0)
+        yield from hands.click(place)
         after = yield from _drawn_panels(editor)
         if after == drawn:
             continue
-        if main not in after or (after > drawn and wanted not in after):
+        rows = [row for row in rows if row[1] <= place[1] - _HEADER_PX]
+        if after > drawn and wanted not in after:
             # Not that one: back as it was.
-            yield from hands.click((_left_of_middle(editor), height))
-            after = yield from _drawn_panels(editor)
-        drawn = after
-        height -= _HEADER_PX
+            yield from hands.click(place)
+        elif wanted not in after:
+            # One above is closed now, and what is below has come up.
+            drawn = after
+            rows = [row for row in (yield from _rows_without_buttons(editor)) if row[1] <= place[1] - _HEADER_PX]
+        else:
+            return
 
 
-def _next_gap(editor: str, above: int) -> Step:
-    """The height of the next row below ``above`` where a header may be, for there is no button."""
-    rows = range(above - _HEADER_PX // 2, region(editor).y, -_ROW_PX)
-    for (_, height), button in (yield from _look([(_left_of_middle(editor), row) for row in rows], editor, "UI")):
-        if button is None:
-            return height
-    raise LookupError(f"there is no such section in the sidebar of {editor}")
-
-
-def _left_of_middle(editor: str) -> int:
-    """Where headers have their titles, and nothing else that could be pressed."""
-    return region(editor).x + region(editor).width // 6
+def _rows_without_buttons(editor: str) -> Step:
+    """Where headers may be, from top to bottom: below the topmost button, and as high as headers are."""
+    x = region(editor).x + round(region(editor).width * 0.7)
+    seen = yield from _look([(x, place[1]) for place in _places(editor, "UI", columns=1)], editor, "UI")
+    first = next((number for number, (_, button) in enumerate(seen) if button is not None), 0)
+    empty = [place for place, button in seen[first:] if button is None]
+    heights = {place[1] for place in empty}
+    return [(x, y) for x, y in empty if {y + _ROW_PX, y - _ROW_PX} <= heights]
 
 
 class KEYLIFT_GUI_OT_look(bpy.types.Operator):
@@ -166,7 +168,7 @@ def _look(places: list[Place], editor: str, part: str) -> Step:
 
 
 def _seen_on_the_way(places: list[Place], editor: str, part: str) -> Step:
-    """What Blender answers at each place, all within one round of events: to draw in between takes 100 times as long."""
+    """What Blender answers at each place, within one round of events: drawing in between takes 100 times as long."""
     look = KEYLIFT_GUI_OT_look
     look.editor, look.part, look.seen = editor, part, []
     look.moved, look.moves = 0, len(places) * _MOVES_TO_NOTICE + 1
@@ -186,36 +188,6 @@ def _places(editor: str, part: str, columns: int) -> list[Place]:
     shown = region(editor, part)
     xs = [shown.x + round(shown.width * (column + 0.5) / columns) for column in range(columns)]
     return [(x, y) for y in range(shown.y + shown.height - 2, shown.y, -_ROW_PX) for x in xs]
-
-
-def open_section(title: str, editor: str = "VIEW_3D") -> Step:
-    """Open a section of Keylift's sidebar by a click on its header, and close those above, so that it can be seen.
-
-    A header is a row without buttons; which one a click has opened or closed, is told by what is drawn next.
-    Raises LookupError when there is none.
-    """
-    wanted, main = _panel(title, editor).__name__, _panel("Keylift", editor).__name__
-    drawn = yield from _drawn_panels(editor)
-    place: Place | None = None
-    while wanted not in drawn:
-        place = yield from _next_gap(editor, place)
-        if place is None:
-            raise LookupError(f"the section {title} in {editor} can't be opened; open are: {', '.join(sorted(drawn))}")
-        yield from hands.click(place)
-        after = yield from _drawn_panels(editor)
-        if main not in after or (after - drawn and wanted not in after):
-            # Not that one: back as it was.
-            yield from hands.click(place)
-            after = yield from _drawn_panels(editor)
-        drawn = after
-
-
-def _next_gap(editor: str, above: Place | None) -> Step:
-    """The next place below, or from the top, that has no button; None at the end."""
-    places = _places(editor, "UI", columns=3)[::3]
-    seen = yield from _look(places, editor, "UI")
-    below = [place for place, button in seen if button is None and (above is None or place[1] < above[1] - _ROW_PX)]
-    return below[0] if below else None
 
 
 def _drawn_panels(editor: str) -> Step:

@@ -81,7 +81,7 @@ def write(text: str) -> Step:
 
 def settle() -> Step:
     """Let what was done have its effect: events that follow from it, and the drawing of what has changed."""
-    for _ in range(3):
+    for _ in range(2):
         yield
 
 

@@ -17,8 +17,8 @@ class StallWatch:
     """Measures the time between two calls of ``seen`` by the main thread, and how much of it was Keylift's.
 
     Drawn by the processor, on a machine that also runs the worker, a picture alone takes longer than an artist would
-    put up with. So a second thread looks at what the main thread is doing: Keylift's own is the time, at a stretch, with
-    code of Keylift on the stack.
+    put up with. So a second thread looks at what the main thread is doing: Keylift's own is the time, at a stretch,
+    with code of Keylift on the stack.
     """
 
     def __init__(self) -> None:

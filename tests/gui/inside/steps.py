@@ -35,15 +35,12 @@ def addon(module: str) -> ModuleType:
 
 
 def _package() -> str:
-    return next(name for name in bpy.context.preferences.addons.keys() if name.endswith(".keylift"))
+    return next(added.module for added in bpy.context.preferences.addons if added.module.endswith(".keylift"))
 
 
-def until(true: Callable[[], Any], what: str, timeout_s: float) -> Step:
-    """Wait for something. Raises TimeoutError when it does not come."""
-    began = time.monotonic()
+def until(true: Callable[[], Any]) -> Step:
+    """Wait for something to become true; the driver ends a step that takes too long."""
     while not true():
-        if time.monotonic() - began > timeout_s:
-            raise TimeoutError(f"{what}: not within {timeout_s:.0f} s")
         yield _LOOK_AGAIN_S
 
 
@@ -87,7 +84,10 @@ def open_clip_editor(share: float = 0.5) -> Step:
         bpy.ops.screen.area_split(direction="VERTICAL", factor=share)
     yield from hands.settle()
     views = [found for found in hands.window().screen.areas if found.type == "VIEW_3D"]
-    min(views, key=lambda found: found.x).type = "CLIP_EDITOR"
+    clip_editor = min(views, key=lambda found: found.x)
+    clip_editor.type = "CLIP_EDITOR"
+    # There is little room, and nothing in it is Keylift's.
+    clip_editor.spaces.active.show_region_toolbar = False
     yield from hands.redraw()
 
 
@@ -128,14 +128,14 @@ def press_key(key: str, editor: str = "VIEW_3D", part: str = "WINDOW", ctrl: boo
 
 def choose_file(path: str) -> Step:
     """Choose a file in the file browser that is open, and press its button."""
-    yield from until(lambda: _file_browser() is not None, "a file browser", 5)
+    yield from until(lambda: _file_browser() is not None)
     yield from hands.settle()
     browser = _file_browser()
     browser.params.directory = bytes(Path(path).parent) + b"/"
     browser.params.filename = Path(path).name
     yield from hands.settle()
     yield from press("file.execute", "FILE_BROWSER", "EXECUTE")
-    yield from until(lambda: _file_browser() is None, "the file browser to close", 30)
+    yield from until(lambda: _file_browser() is None)
 
 
 def _file_browser() -> Any:
@@ -165,16 +165,20 @@ def prefer(**values: Any) -> Step:
     preferences = bpy.context.preferences.addons[_package()].preferences
     for name, value in values.items():
         setattr(preferences, name, value)
-    yield from hands.settle()
+    yield from hands.redraw()
+
+
+def choose(**values: Any) -> Step:
+    """Set the scene's choices, as if they had been clicked."""
+    for name, value in values.items():
+        setattr(scene().keylift, name, value)
+    yield from hands.redraw()
 
 
 def evaluate(expression: str) -> Step:
-    """The value of an expression in which bpy, scene(), job() and addon(module) are known; its text where it is no
-    plain data.
-    """
+    """The value of an expression that may use bpy, scene(), job() and addon(module); what is no plain data, as text."""
     yield
-    value = eval(expression, {"bpy": bpy, "scene": scene, "addon": addon, "job": job})
-    return value if isinstance(value, bool | int | float | str | list | tuple | dict | None) else repr(value)
+    return eval(expression, {"bpy": bpy, "scene": scene, "addon": addon, "job": job})
 
 
 # --- jobs ------------------------------------------------------------------------------------------------------------
@@ -185,16 +189,16 @@ def job() -> Any:
     return addon("addon.scene_jobs").job_of(scene())
 
 
-def wait_for_job(timeout_s: float = 120) -> Step:
+def wait_for_job() -> Step:
     """Wait until the job is over; returns what the panel says then: an icon and words."""
-    yield from until(lambda: job() is None, "the end of the job", timeout_s)
+    yield from until(lambda: job() is None)
     yield from hands.settle()
     return addon("addon.scene_jobs").last_words(scene())
 
 
-def wait_for_progress(fraction: float, timeout_s: float = 60) -> Step:
+def wait_for_progress(fraction: float) -> Step:
     """Wait until so much of the job is done; returns its stage."""
-    yield from until(lambda: _progress() >= fraction, f"{fraction:.0%} of the job", timeout_s)
+    yield from until(lambda: _progress() >= fraction)
     return job().stage
 
 
@@ -211,7 +215,7 @@ def stop_job(editor: str = "VIEW_3D") -> Step:
     yield from hands.move((shown.x + shown.width // 3, shown.y + shown.height // 3))
     began = time.monotonic()
     yield from hands.press("ESC")
-    yield from until(lambda: job() is None, "the end of the job", 10)
+    yield from until(lambda: job() is None)
     return time.monotonic() - began
 
 
@@ -231,7 +235,8 @@ def show_clip(frame: int) -> Step:
     space = eyes.area("CLIP_EDITOR").spaces.active
     space.clip = scene().keylift.clip
     space.show_seconds = False
-    scene().frame_set(space.clip.frame_start + frame - 1)
+    # Set as the timeline does: of a call of frame_set the clip editor does not hear.
+    scene().frame_current = space.clip.frame_start + frame - 1
     yield from hands.settle()
     with eyes.looking_at("CLIP_EDITOR", "WINDOW"):
         bpy.ops.clip.view_all()
@@ -246,12 +251,21 @@ def place_on_clip(x: float, y: float) -> Place:
 
 
 def drag_keypoint(track: str, frame: int, by: tuple[float, float]) -> Step:
-    """Drag the marker of a track, as shown at a frame of the footage; returns by how much of the picture it moved."""
+    """Drag the marker of a keypoint at a frame of the footage; returns by how much of the picture it moved."""
     yield from show_clip(frame)
-    found = scene().keylift.clip.tracking.tracks[track]
-    before = tuple(found.markers.find_frame(frame).co)
-    start = place_on_clip(*before)
+    marker = _marker(track, frame)
+    before = tuple(marker.co)
+    start, end = place_on_clip(*before), place_on_clip(before[0] + by[0], before[1] + by[1])
+    # A click chooses the track; its marker can be dragged from then on.
     yield from hands.click(start)
-    yield from hands.drag(start, place_on_clip(before[0] + by[0], before[1] + by[1]))
-    after = scene().keylift.clip.tracking.tracks[track].markers.find_frame(frame).co
+    yield from hands.drag(start, end)
+    after = _marker(track, frame).co
     return [after[0] - before[0], after[1] - before[1]]
+
+
+def _marker(track: str, frame: int) -> Any:
+    """Looked up anew each time: an undo leaves nothing as it was."""
+    tracking = scene().keylift.clip.tracking
+    person = next(found for found in tracking.objects if track in found.tracks)
+    tracking.objects.active = person
+    return person.tracks[track].markers.find_frame(frame)
