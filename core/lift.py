@@ -118,7 +118,7 @@ def lift(
             body, camera, rays, confidence, track, motion, gravity, height_m, second_part
         )
     else:
-        positions = _as_lifted(body, rays, confidence, track)
+        positions = as_lifted(body, rays, confidence, track)
         turns = segment_rotations(positions)
         world_from_camera = align_world(positions, body.contact, track.time_s, gravity, body.up)
     report(progress, len(known), len(known))
@@ -146,12 +146,16 @@ def trusted(body: LiftedBody, track: KeypointTrack) -> np.ndarray:
 
 
 def pinned_points(track: KeypointTrack) -> np.ndarray | None:
-    """(F, 21) True for the lifter's points that an artist put where they are; None where nobody touched any."""
-    if not track.corrected.any():
+    """(F, 21) True for the lifter's points that an artist put where they are; None where nobody put any.
+
+    What an artist exchanged with its counterpart is as sure as the detector was of it, and is weighed like all others.
+    """
+    put = track.corrected & (track.confidence >= 1)
+    if not put.any():
         return None
     from .lifter.ray_windows import lifter_points
 
-    return np.asarray(lifter_points(replace(track, confidence=track.corrected.astype(float)))[1] > 0.5)
+    return np.asarray(lifter_points(replace(track, confidence=put.astype(float)))[1] > 0.5)
 
 
 def evidence_of(
@@ -171,8 +175,12 @@ def evidence_of(
         contact=body.contact,
         time_s=track.time_s,
         camera_from_space=np.linalg.inv(space_from_camera)[:, :3],
-        pinned=pinned_points(track),
     )
+
+
+def with_corrections(evidence: Evidence, track: KeypointTrack, camera: Camera) -> Evidence:
+    """``evidence`` that takes an artist's word for where keypoints are."""
+    return replace(evidence, pinned=pinned_points(track), pixel=1 / min(camera.focal_px))
 
 
 def with_details(evidence: Evidence, track: KeypointTrack, camera: Camera) -> Evidence:
@@ -200,11 +208,20 @@ def bridged_body(body: LiftedBody, known: np.ndarray, time_s: np.ndarray) -> Lif
     )
 
 
-def _as_lifted(body: LiftedBody, rays: np.ndarray, confidence: np.ndarray, track: KeypointTrack) -> np.ndarray:
-    """(F, 41, 3) camera space: what the lifter says, smoothed, with constant bones, where it covers the keypoints."""
+def as_lifted(
+    body: LiftedBody,
+    rays: np.ndarray,
+    confidence: np.ndarray,
+    track: KeypointTrack,
+    lengths_m: np.ndarray | None = None,
+) -> np.ndarray:
+    """(F, 41, 3) camera space: what the lifter says, smoothed, with constant bones, where it covers the keypoints.
+
+    lengths_m: (41,) of the bones, where they are known
+    """
     trust = 1 / np.maximum(body.expected_error_m, 0.005) * np.where(track.seen, 1.0, 0.1)[:, None]
     positions = _smoothed(body.positions_m, trust, track.time_s)
-    positions = with_constant_bones(positions, bone_lengths(positions, trust))
+    positions = with_constant_bones(positions, bone_lengths(positions, trust) if lengths_m is None else lengths_m)
     root = solve_root_path(detector_sites(positions), rays, confidence, track.time_s)
     return positions + root[:, None]
 
@@ -229,6 +246,7 @@ def _fitted(
     space_from_camera = still if motion is None else np.linalg.inv(motion[0]) @ motion
     turn = space_from_camera[:, :3, :3]
     evidence = with_details(evidence_of(body, rays, confidence, track, space_from_camera), track, camera)
+    evidence = with_corrections(evidence, track, camera)
     lifted_up = None if body.up is None else np.einsum("fij,fj->fi", turn, body.up)
     if motion is not None:
         gravity = Gravity(motion[0, 2, :3])

@@ -172,16 +172,17 @@ def update_pose(track: KeypointTrack, options: argparse.Namespace, reporter: Rep
     previous = read_pose(options.update)
     changed = changed_frames(track, previous)
     lifter = load_ray_lifter(find_weights(options.weights), options.device)
+    motion = None if options.camera_motion is None else read_camera_motion(options.camera_motion)
     found = track
     if not options.no_repair:
-        track = sides_checked(track, changed, previous, lifter)
+        track = sides_checked(track, changed, previous, lifter, motion)
     with reporter.stage("lift", "Lifting anew what was corrected") as progress:
         lifted = relift(
             track,
             previous,
             changed,
             lifter=lifter,
-            camera_motion=None if options.camera_motion is None else read_camera_motion(options.camera_motion),
+            camera_motion=motion,
             progress=progress,
         )
     updated = [int(index) for index in track.frame_index[lifted.frames]]

@@ -79,6 +79,7 @@ class Evidence:
     camera_from_space: (F, 3, 4)
     floor:             up (3,) and height along it, when known
     pinned:            (F, 21) True where an artist put a keypoint: its word is not weighed; None = nowhere
+    pixel:             size of a pixel as a ray: an artist's hand is no steadier
     detail_rays:       (F, K, 2) rays of ``DETAIL_POINTS``, 0 where unseen; None = nobody looked
     detail_confidence: (F, K), 0 where unseen
     """
@@ -94,6 +95,7 @@ class Evidence:
     detail_rays: np.ndarray | None = None
     detail_confidence: np.ndarray | None = None
     pinned: np.ndarray | None = None
+    pixel: float = 0.0
 
     def of(self, rows: slice | np.ndarray) -> Evidence:
         """Some of the frames."""
@@ -109,6 +111,7 @@ class Evidence:
             None if self.detail_rays is None else self.detail_rays[rows],
             None if self.detail_confidence is None else self.detail_confidence[rows],
             None if self.pinned is None else self.pinned[rows],
+            self.pixel,
         )
 
 
@@ -198,7 +201,8 @@ def _add_keypoints(add: Add, body: PosedBody, seen: Evidence, settings: FitSetti
     far = np.linalg.norm(miss, axis=-1) / settings.keypoint_m
     weight = _robust(base, far)
     if seen.pinned is not None:
-        weight = np.where(seen.pinned, seen.confidence**2 / settings.pinned_m**2, weight)
+        off = settings.pinned_m**2 + (seen.pixel * sites[..., 2]) ** 2
+        weight = np.where(seen.pinned, seen.confidence**2 / off, weight)
     weight = np.repeat(weight, 2, axis=1)
     frames = len(miss)
     by_change = (across @ body.by_change[:, _SITE_LANDMARKS]).reshape(frames, -1, FREEDOMS)

@@ -180,7 +180,8 @@ def _settled(
     while True:
         before = min(first, HELD)
         rows = slice(first - before, min(first + WINDOW, frames))
-        after = held_after if rows.stop == frames else 0
+        # Those at the end may reach into the last window but one.
+        after = max(rows.stop - (frames - held_after), 0)
         part, seen = BodyState(root[rows], local[rows], state.lengths_m), evidence.of(rows)
         for _ in range(rounds):
             equations = gather(part, pose(part), seen, settings, over_time=True, with_bones=False)

@@ -10,7 +10,8 @@ class FitSettings:
     """Deviations in metres, seconds and degrees; what is farther off than its deviation counts less and less.
 
     keypoint_m:           between a keypoint and the site it marks, at the depth of the body
-    pinned_m:             of a keypoint that an artist put there, which counts in full however far off it is
+    pinned_m:             of a keypoint that an artist put there, which counts in full however far off it is; a pixel
+                          more than that
     detail:               part of the usual error of points of hands and faces against each other which counts as one
     lifted:               part of the error that the lifter expects of itself which counts as one deviation
     direction:            of a bone that the lifter gives, in parts of its length

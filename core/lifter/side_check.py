@@ -38,11 +38,18 @@ class SideCheckSettings:
 
 
 def check_sides(
-    track: KeypointTrack, camera: Camera | None, lifter: RayLifter, settings: SideCheckSettings | None = None
+    track: KeypointTrack,
+    camera: Camera | None,
+    lifter: RayLifter,
+    settings: SideCheckSettings | None = None,
+    settled: np.ndarray | None = None,
 ) -> KeypointTrack:
     """``track`` with all of its sides exchanged where the lifter is surer of that, and noted in ``changes``.
 
-    camera: the lens; guessed when None. A track that is right comes back as it is.
+    camera:  the lens; guessed when None
+    settled: (F,) True for frames whose sides are known to be right; None = of none
+
+    A track that is right comes back as it is, and frames in which an artist put a keypoint of either side.
     """
     settings = settings or SideCheckSettings()
     if not track.seen.any():
@@ -57,10 +64,12 @@ def check_sides(
     # An artist who touched a frame saw which side is which.
     paired = order != np.arange(len(order))
     stay_exchanged[(track.corrected & paired).any(axis=1)] = _NEVER
+    if settled is not None:
+        stay_exchanged[settled] = _NEVER
     exchanged = _cheapest(stay_exchanged, settings.change + settings.jump * _jumps(track, camera))
     if not exchanged.any():
         return track
-    return _exchanged(track, exchanged, order)
+    return with_sides_exchanged(track, exchanged)
 
 
 def _doubt(track: KeypointTrack, camera: Camera, lifter: RayLifter) -> np.ndarray:
@@ -109,7 +118,9 @@ def _cheapest(exchanged_cost: np.ndarray, change_cost: np.ndarray) -> np.ndarray
     return state == 1
 
 
-def _exchanged(track: KeypointTrack, rows: np.ndarray, order: np.ndarray) -> KeypointTrack:
+def with_sides_exchanged(track: KeypointTrack, rows: np.ndarray) -> KeypointTrack:
+    """``track`` with left and right exchanged in ``rows`` (F,), and noted in ``changes``."""
+    order = mirrored_layout(KEYPOINT_LAYOUTS[track.layout])
     xy_px, confidence, changes = track.xy_px.copy(), track.confidence.copy(), track.changes.copy()
     xy_px[rows], confidence[rows] = xy_px[rows][:, order], confidence[rows][:, order]
     codes = changes[rows][:, order]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,17 +10,16 @@ import pytest
 
 from keylift.core.camera import Camera
 from keylift.core.camera_motion import CameraMotion
-from keylift.core.errors import FileFormatError, KeyliftError
+from keylift.core.errors import FileFormatError
 from keylift.core.keypoint_repair import repair
-from keylift.core.lift import lift
+from keylift.core.lift import lift, pinned_points
 from keylift.core.lifter.lifting import RayLifter, load_ray_lifter
 from keylift.core.lifter.side_check import check_sides
-from keylift.core.relifting import affected_frames, changed_frames, relift
+from keylift.core.relifting import Relifted, affected_frames, changed_frames, relift, sides_checked
 from keylift.core.skeletons import LANDMARKS_41, LIFTER_21_NAMES, mirrored_layout
 from keylift.core.track_files import read_keypoints, read_pose, write_keypoints, write_pose
 from keylift.core.tracks import Change, KeypointTrack, PoseTrack, Source
 from keylift.core.weights import find_weights
-from keylift.shell import main
 from walker import camera_from_world, filmed, walk
 
 FRAMES = 240
@@ -73,6 +71,20 @@ def off_mm(pose: PoseTrack, other: PoseTrack, rows: slice | np.ndarray = slice(N
     return 1000 * np.linalg.norm(one - two, axis=-1)
 
 
+def bones_m(pose: PoseTrack) -> np.ndarray:
+    parents = np.array(LANDMARKS_41.parents[1:])
+    return np.linalg.norm(pose.positions_m[:, 1:] - pose.positions_m[:, parents], axis=-1)
+
+
+def assert_no_jump(anew: Relifted) -> None:
+    steps = np.linalg.norm(np.diff(anew.pose.positions_m, 2, axis=0), axis=-1).max(axis=1)
+    seams = np.flatnonzero(np.diff(anew.frames.astype(int)))
+    assert len(seams) == 2
+    elsewhere = np.percentile(steps, 95)
+    for seam in seams:
+        assert steps[seam - 2 : seam + 2].max() < 1.5 * elsewhere
+
+
 def test_what_was_corrected_is_lifted_anew_and_all_else_is_as_it_was(
     right: KeypointTrack, corrected: KeypointTrack, previous: PoseTrack, lifter: RayLifter
 ) -> None:
@@ -92,20 +104,12 @@ def test_it_agrees_with_lifting_everything(corrected: KeypointTrack, previous: P
     anew = relift(corrected, previous, changed_frames(corrected, previous), lifter=lifter)
     whole = lifted(corrected, lifter)
     assert off_mm(anew.pose, whole, anew.frames).mean() < 10
-    bones = np.linalg.norm(
-        anew.pose.positions_m[:, 1:] - anew.pose.positions_m[:, np.array(LANDMARKS_41.parents[1:])], axis=-1
-    )
-    assert np.ptp(bones, axis=0).max() < 1e-4, "one skeleton throughout"
+    assert np.ptp(bones_m(anew.pose), axis=0).max() < 1e-4, "one skeleton throughout"
 
 
 def test_nothing_jumps_where_old_and_new_meet(corrected: KeypointTrack, previous: PoseTrack, lifter: RayLifter) -> None:
     anew = relift(corrected, previous, changed_frames(corrected, previous), lifter=lifter)
-    steps = np.linalg.norm(np.diff(anew.pose.positions_m, 2, axis=0), axis=-1).max(axis=1)
-    seams = np.flatnonzero(np.diff(anew.frames.astype(int)))
-    assert len(seams) == 2
-    elsewhere = np.percentile(steps, 95)
-    for seam in seams:
-        assert steps[seam - 2 : seam + 2].max() < 1.5 * elsewhere
+    assert_no_jump(anew)
 
 
 def test_a_corrected_keypoint_is_covered(corrected: KeypointTrack, previous: PoseTrack, lifter: RayLifter) -> None:
@@ -131,6 +135,16 @@ def test_an_impossible_correction_is_followed_further_than_a_detection(
             pose.camera.project(pose.positions_m[BAD, WRIST]) - xy_px[BAD, wrist], axis=-1
         ).mean()
     assert off["put"] < 0.5 * off["detected"]
+
+
+def test_what_an_artist_exchanged_is_as_sure_as_it_was_detected(corrected: KeypointTrack) -> None:
+    wrist = LIFTER_21_NAMES.index("l_wrist")
+    confidence = corrected.confidence.copy()
+    confidence[BAD.start, wrist] = 0.97
+    pinned = pinned_points(replace(corrected, confidence=confidence))
+    assert pinned is not None and pinned.sum() == len(ARM) * (BAD.stop - BAD.start) - 1
+    assert not pinned[BAD.start, wrist]
+    assert pinned_points(replace(corrected, confidence=np.full_like(confidence, 0.97))) is None
 
 
 def test_a_correction_taken_back_is_lifted_back(
@@ -163,6 +177,54 @@ def test_keypoints_taken_away_first_and_last_frame_and_a_whole_body(
     assert (anew.pose.confidence[110:113] == 0).all(), "nobody is seen there any more"
 
 
+def test_where_nobody_is_left_the_pose_is_carried_over(
+    right: KeypointTrack, wrong: KeypointTrack, lifter: RayLifter
+) -> None:
+    # Somebody seen for three frames of a long absence, whom an artist takes away.
+    away, visit = slice(60, 180), slice(118, 121)
+    xy_px, confidence = right.xy_px.copy(), right.confidence.copy()
+    xy_px[away], confidence[away] = np.nan, 0.0
+    changes = right.changes.copy()
+    changes[visit] = Change.CORRECTED
+    gone = replace(right, xy_px=xy_px.copy(), confidence=confidence.copy(), changes=changes)
+    xy_px[visit], confidence[visit] = right.xy_px[visit], 1.0
+    for fit in (True, False):
+        base = lifted(replace(right, xy_px=xy_px, confidence=confidence), lifter, fit=fit)
+        anew = relift(gone, base, changed_frames(gone, base), lifter=lifter)
+        rows = np.flatnonzero(anew.frames)
+        assert away.start < rows[0] and rows[-1] < away.stop - 1
+        assert not anew.pose.confidence[rows].any() and not anew.pose.contact[rows].any()
+        root_m = anew.pose.positions_m[:, 0]
+        before, after = root_m[rows[0] - 1], root_m[rows[-1] + 1]
+        assert root_m[119] == pytest.approx(before + (after - before) * (120 - rows[0]) / (len(rows) + 1), abs=1e-3)
+        assert np.ptp(bones_m(anew.pose), axis=0).max() < 1e-4
+
+
+def test_windows_that_nearly_meet_are_one(right: KeypointTrack, lifter: RayLifter) -> None:
+    def affected(*at: int) -> np.ndarray:
+        changed = np.zeros(FRAMES, bool)
+        changed[list(at)] = True
+        return affected_frames(changed, right.time_s, lifter)
+
+    reach = int(np.flatnonzero(affected(100)).max()) - 100
+    near, far = 100 + 2 * reach + 10, 100 + 2 * reach + 30
+    assert (np.diff(np.flatnonzero(affected(100, near))) == 1).all()
+    assert (np.diff(np.flatnonzero(affected(100, far))) > 1).sum() == 1
+    # What is at an end of the clip is held on to.
+    assert not affected(reach + 3)[0] and not affected(FRAMES - 1 - reach - 3)[-1]
+
+
+def test_a_clip_shorter_than_the_lifter_looks_is_lifted_as_a_whole(
+    right: KeypointTrack, corrected: KeypointTrack, lifter: RayLifter
+) -> None:
+    for frames in (1, 2, 12):
+        short = corrected.of(slice(BAD.start, BAD.start + frames))
+        base = lifted(right.of(slice(BAD.start, BAD.start + frames)), lifter)
+        moved = replace(short, xy_px=short.xy_px + 1.0)
+        anew = relift(moved, base, changed_frames(moved, base), lifter=lifter)
+        assert anew.frames.all() and np.isfinite(anew.pose.positions_m).all()
+
+
 def test_changes_all_over_the_clip_are_lifted_as_a_whole(
     right: KeypointTrack, previous: PoseTrack, lifter: RayLifter
 ) -> None:
@@ -171,12 +233,29 @@ def test_changes_all_over_the_clip_are_lifted_as_a_whole(
     assert anew.pose.world_from_camera[2, :3] == pytest.approx(previous.world_from_camera[2, :3], abs=1e-6)
 
 
-def test_a_pose_that_was_not_fitted_or_lifted_by_others_is_lifted_as_a_whole(
-    corrected: KeypointTrack, wrong: KeypointTrack, previous: PoseTrack, lifter: RayLifter
+def test_a_pose_without_the_fit_is_made_anew_without_it(
+    right: KeypointTrack, wrong: KeypointTrack, corrected: KeypointTrack, lifter: RayLifter
 ) -> None:
+    base = lifted(wrong, lifter, fit=False)
+    anew = relift(corrected, base, changed_frames(corrected, base), lifter=lifter)
+    beside = ~anew.frames
+    assert 0 < anew.frames.mean() < 0.5
+    for name in ("positions_m", "rotations_wxyz", "confidence", "contact"):
+        assert getattr(anew.pose, name)[beside].tobytes() == getattr(base, name)[beside].tobytes(), name
+    truth = lifted(right, lifter, fit=False)
+    assert off_mm(anew.pose, truth, BAD)[:, WRIST].mean() < 0.2 * off_mm(base, truth, BAD)[:, WRIST].mean()
+    assert np.ptp(bones_m(anew.pose), axis=0).max() < 1e-6, "one skeleton throughout"
+    assert_no_jump(anew)
+    assert relift(right, base, np.ones(FRAMES, bool), lifter=lifter).frames.all()
+
+
+def test_a_pose_by_other_weights_is_refused(corrected: KeypointTrack, previous: PoseTrack, lifter: RayLifter) -> None:
     changed = changed_frames(corrected, previous)
-    for other in (lifted(wrong, lifter, fit=False), replace(previous, weights=Source("other", "0" * 64))):
-        assert relift(corrected, other, changed, lifter=lifter).frames.all()
+    for name, told in (("other", "with the weights 'other', not with 'default'"), ("default", "another version")):
+        with pytest.raises(FileFormatError, match=told):
+            relift(corrected, replace(previous, weights=Source(name, "0" * 64)), changed, lifter=lifter)
+    adapted = replace(previous, weights=Source("default+adapted", "0" * 64))
+    assert not relift(corrected, adapted, changed, lifter=lifter).frames.all(), "its copy of the weights is gone"
 
 
 def test_a_pose_of_other_footage_is_refused(corrected: KeypointTrack, previous: PoseTrack, lifter: RayLifter) -> None:
@@ -185,6 +264,12 @@ def test_a_pose_of_other_footage_is_refused(corrected: KeypointTrack, previous: 
     later = replace(corrected, time_s=corrected.time_s + 1.0)
     with pytest.raises(FileFormatError, match="without --update"):
         relift(later, previous, np.ones(FRAMES, bool), lifter=lifter)
+    one, other = (Source(name, name[0] * 64) for name in ("a.mp4", "b.mp4"))
+    with pytest.raises(FileFormatError, match="is of 'b.mp4' and the keypoints are of 'a.mp4'"):
+        changed_frames(replace(corrected, source=one), replace(previous, source=other))
+    elsewhere = replace(corrected, xy_px=corrected.xy_px + [200.0, 0.0])
+    with pytest.raises(FileFormatError, match="of somebody else"):
+        relift(elsewhere, previous, changed_frames(elsewhere, previous), lifter=lifter)
 
 
 def test_a_moving_camera_stays_where_it_was_solved(right: KeypointTrack, lifter: RayLifter) -> None:
@@ -235,6 +320,29 @@ def test_corrected_keypoints_are_not_repaired_and_their_sides_not_exchanged(
     assert (told.xy_px[BAD] == exchanged.xy_px[BAD]).all() and (told.changes[BAD][:, ARM] == Change.CORRECTED).all()
 
 
+def test_sides_stay_as_the_pose_has_them_where_nothing_changed(right: KeypointTrack, lifter: RayLifter) -> None:
+    order = mirrored_layout(LIFTER_21_NAMES)
+    rows = slice(40, 200)
+    xy_px = right.xy_px.copy()
+    xy_px[rows] = xy_px[rows][:, order]
+    found = replace(right, xy_px=xy_px)
+    base = replace(lift(check_sides(found, None, lifter), lifter=lifter), lifted_from=found.fingerprints())
+    moved, changes = xy_px.copy(), right.changes.copy()
+    # Of whole bodies that artists touched, they say which side is which; the nose says nothing.
+    nose = LIFTER_21_NAMES.index("nose")
+    moved[BAD, nose] += 1.0
+    changes[BAD, nose] = Change.CORRECTED
+    touched = replace(found, xy_px=moved, changes=changes)
+    changed = changed_frames(touched, base)
+    checked = sides_checked(touched, changed, base, lifter)
+    anew = relift(checked, base, changed, lifter=lifter)
+    sides = np.array(order) != np.arange(len(order))
+    seen_from = np.flatnonzero(anew.frames)
+    assert np.abs(checked.xy_px[seen_from][:, sides] - right.xy_px[seen_from][:, sides]).max() < 1e-9
+    assert (checked.changes[seen_from][:, sides] == Change.BODY_EXCHANGED).all()
+    assert off_mm(anew.pose, base).max() < 30 and (checked.xy_px[rows.start] == found.xy_px[rows.start]).all()
+
+
 def test_both_files_keep_what_was_corrected_and_lifted_from(
     corrected: KeypointTrack, previous: PoseTrack, tmp_path: Path
 ) -> None:
@@ -250,48 +358,3 @@ def test_poses_of_older_versions_are_lifted_anew_where_an_artist_was(
 ) -> None:
     older = replace(previous, lifted_from=np.zeros(0, np.uint64))
     assert changed_frames(corrected, older).sum() == BAD.stop - BAD.start
-
-
-@pytest.fixture(scope="module")
-def files(tmp_path_factory: pytest.TempPathFactory, wrong: KeypointTrack, corrected: KeypointTrack) -> Path:
-    folder = tmp_path_factory.mktemp("corrected")
-    write_keypoints(folder / "wrong.keypoints.npz", wrong)
-    write_keypoints(folder / "corrected.keypoints.npz", corrected)
-    assert main(["lift", str(folder / "wrong.keypoints.npz"), "-o", str(folder / "a.pose.npz"), "--quiet"]) == 0
-    return folder
-
-
-def test_the_command_tells_which_frames_it_lifted_anew(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    argv = ["lift", str(files / "corrected.keypoints.npz"), "--update", str(files / "a.pose.npz")]
-    before = (files / "a.pose.npz").read_bytes()
-    assert main([*argv, "-o", str(files / "b.pose.npz"), "--json"]) == 0
-    updated = json.loads(capsys.readouterr().out)["updated"]
-    assert set(range(BAD.start, BAD.stop)) < set(updated) and len(updated) < 0.5 * FRAMES
-    assert (files / "a.pose.npz").read_bytes() == before
-    # What was lifted anew is known: asked again, there is nothing to do.
-    argv = ["lift", str(files / "corrected.keypoints.npz"), "--update", str(files / "b.pose.npz")]
-    assert main([*argv, "-o", str(files / "c.pose.npz"), "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["updated"] == []
-
-
-@pytest.mark.parametrize("more", [["--camera", "x.toml"], ["--height", "1.8"], ["--no-fit"], ["--adapt"]])
-def test_what_the_pose_decides_is_not_to_be_said_again(
-    files: Path, more: list[str], capsys: pytest.CaptureFixture[str]
-) -> None:
-    (files / "x.toml").write_text("width=1280\nheight=720\nfx=1000\n", encoding="utf-8")
-    more = [str(files / word) if word == "x.toml" else word for word in more]
-    argv = ["lift", str(files / "corrected.keypoints.npz"), "--update", str(files / "a.pose.npz"), *more]
-    assert main([*argv, "-o", str(files / "b.pose.npz")]) == 1
-    assert f"Leave out {more[0]}" in capsys.readouterr().err
-
-
-def test_footage_cannot_be_updated(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from footage_samples import numbered_pictures, write_video
-
-    video = files / "x.mp4"
-    write_video(video, numbered_pictures(3))
-    argv = ["lift", str(video), "--update", str(files / "a.pose.npz"), "-o", str(files / "b.pose.npz")]
-    assert main(argv) == 1
-    assert "not footage" in capsys.readouterr().err
-    argv = ["lift", str(files / "corrected.keypoints.npz"), "--update", str(files / "none.pose.npz")]
-    assert main([*argv, "-o", str(files / "b.pose.npz")]) == KeyliftError.exit_code
