@@ -14,13 +14,15 @@ from .environment_setup import (
     KEYLIFT_OT_examine_interpreter,
     KEYLIFT_OT_open_set_up_log,
     KEYLIFT_OT_remove_environment,
+    KEYLIFT_OT_remove_unused_environments,
     KEYLIFT_OT_self_test,
     KEYLIFT_OT_set_up_environment,
     known,
     set_up_log,
+    unused_environments,
 )
 from .preferences import environment_plan, preferences_of, worker_python
-from .worker_environment import is_begun, is_complete
+from .worker_environment import EnvironmentPlan, is_begun, is_complete, known_environment
 
 
 def draw_first_start(layout: bpy.types.UILayout, context: bpy.types.Context) -> bool:
@@ -44,31 +46,62 @@ def draw_environment(layout: bpy.types.UILayout, context: bpy.types.Context) -> 
     state = known.look()
     if state is not None and not state.over:
         row = box.row(align=True)
-        minutes = f"{state.seconds / 60:.0f} min" if state.seconds >= 60 else f"{state.seconds:.0f} s"
-        row.progress(factor=state.fraction, text=f"{state.step} - {minutes}")
+        row.progress(factor=state.fraction, text=f"{state.step} - {_minutes(state.seconds)}")
         row.operator(KEYLIFT_OT_cancel_set_up.bl_idname, text="", icon="CANCEL")
         _words(box, state.line, context)
     elif is_complete(plan.folder):
-        box.label(text=f"The worker is set up ({plan.build.title})", icon="CHECKMARK")
-        row = box.row(align=True)
-        row.operator(KEYLIFT_OT_self_test.bl_idname, icon="PLAY")
-        row.operator(KEYLIFT_OT_examine.bl_idname, icon="VIEWZOOM")
-        row.operator(KEYLIFT_OT_remove_environment.bl_idname, text="", icon="TRASH")
-        if known.tested:
-            _words(box, known.tested, context)
+        _draw_complete(box, plan, context)
     else:
-        size = f"{plan.build.bytes / 1e9:.1f} GB"
-        _words(box, f"Keylift works in an environment of its own, which takes about {size} of disk.", context)
-        if plan.wheels is None and not plan.online:
-            _words(box, OFFLINE, context, "INTERNETOFFLINE")
-        button = box.row(align=True)
-        button.scale_y = 1.6
-        again = is_begun(plan.folder) or (known.last is not None and known.last.problem is not None)
-        button.operator(KEYLIFT_OT_set_up_environment.bl_idname, text="Retry" if again else "Set Up", icon="IMPORT")
-        if set_up_log().is_file():
-            button.operator(KEYLIFT_OT_open_set_up_log.bl_idname, text="", icon="TEXT")
-        if known.last is not None and known.last.problem is not None:
-            _words(box, str(known.last.problem), context, "ERROR")
+        _draw_missing(box, plan, context)
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds / 60:.0f} min" if seconds >= 60 else f"{seconds:.0f} s"
+
+
+def _draw_complete(layout: bpy.types.UILayout, plan: EnvironmentPlan, context: bpy.types.Context) -> None:
+    made = known_environment(plan.folder)
+    size = f", {made.bytes / 1e9:.1f} GB" if made is not None and made.bytes else ""
+    layout.label(text=f"The worker is set up ({plan.build.title}{size})", icon="CHECKMARK")
+    row = layout.row(align=True)
+    row.operator(KEYLIFT_OT_self_test.bl_idname, icon="PLAY")
+    row.operator(KEYLIFT_OT_examine.bl_idname, icon="VIEWZOOM")
+    row.operator(KEYLIFT_OT_remove_environment.bl_idname, text="", icon="TRASH")
+    if known.tested:
+        _words(layout, known.tested, context)
+    notes = known.last.notes if known.last is not None else ()
+    # Those that were told when it was made include those that are kept with it.
+    for note in notes or (made.notes if made is not None else ()):
+        _words(layout, note, context, "INFO")
+
+
+def _draw_missing(layout: bpy.types.UILayout, plan: EnvironmentPlan, context: bpy.types.Context) -> None:
+    size, meanwhile = plan.build.bytes / 1e9, (plan.build.bytes_while_made - plan.build.bytes) / 1e9
+    needs = f"Keylift works in an environment of its own, which takes about {size:.1f} GB of disk"
+    if plan.wheels is None:
+        needs += f", and {meanwhile:.1f} GB more while it is being made"
+    _words(layout, needs + ".", context)
+    if plan.wheels is None and not plan.online:
+        _words(layout, OFFLINE, context, "INTERNET_OFFLINE")
+    button = layout.row(align=True)
+    button.scale_y = 1.6
+    again = is_begun(plan.folder) or known.problem is not None
+    button.operator(KEYLIFT_OT_set_up_environment.bl_idname, text="Retry" if again else "Set Up", icon="IMPORT")
+    if set_up_log().is_file():
+        button.operator(KEYLIFT_OT_open_set_up_log.bl_idname, text="", icon="TEXT")
+    if known.problem is not None:
+        _words(layout, str(known.problem), context, "ERROR")
+
+
+def draw_unused_environments(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
+    """Environments that only take space, as far as this Blender can tell."""
+    unused = unused_environments(context)
+    if unused:
+        size = sum(environment.bytes for environment in unused) / 1e9
+        titles = "; ".join(environment.title for environment in unused)
+        row = layout.row()
+        row.label(text=f"Not used here ({size:.1f} GB): {titles}", icon="INFO")
+        row.operator(KEYLIFT_OT_remove_unused_environments.bl_idname, icon="TRASH")
 
 
 def _draw_own(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:

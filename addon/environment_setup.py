@@ -2,18 +2,23 @@
 
 # No postponed annotations here: Blender reads properties from them.
 
-from dataclasses import dataclass, field
+import contextlib
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import bpy
 
 from ..core.errors import KeyliftError
 from . import worker_environment
 from .jobs import Command, Flow
-from .preferences import environment_plan, worker_python
+from .preferences import cache_folder, environment_plan, preferences_of, worker_python
 from .scene_jobs import SceneWork, job_of, queue
-from .worker_environment import EnvironmentSetup, SetupState
+
+if TYPE_CHECKING:
+    from .environment_making import EnvironmentSetup, SetupState
 
 _TICK_S = 0.1
 
@@ -24,18 +29,20 @@ class KnownOfWorker:
 
     setup:    the set-up that runs; None when none does
     last:     where the set-up was when it was last looked at
+    refused:  why the last one could not begin; None when it could
     findings: of the doctor: an icon, what was looked at, and what was found or is to be done
     tested:   what the self-test told
     own:      an interpreter that was looked at, and what was found of it
     """
 
-    setup: EnvironmentSetup | None = None
-    last: SetupState | None = None
+    setup: "EnvironmentSetup | None" = None
+    last: "SetupState | None" = None
+    refused: KeyliftError | None = None
     findings: list[tuple[str, str, str]] = field(default_factory=list)
     tested: str = ""
     own: tuple[str, str] = ("", "")
 
-    def look(self) -> SetupState | None:
+    def look(self) -> "SetupState | None":
         """Where the set-up is; None when none runs."""
         if self.setup is None:
             return None
@@ -43,6 +50,11 @@ class KnownOfWorker:
         if self.last.over:
             self.setup = None
         return self.last
+
+    @property
+    def problem(self) -> KeyliftError | None:
+        """Why the last set-up failed, or None."""
+        return self.refused or (self.last.problem if self.last is not None else None)
 
 
 known = KnownOfWorker()
@@ -59,11 +71,29 @@ OFFLINE = (
 )
 
 
-def _redraw() -> None:
+def _regions() -> Iterator[bpy.types.Region]:
+    """Where the set-up is shown. A 3D view itself may take long to draw, and has no part in it."""
     for window in bpy.context.window_manager.windows:
         for area in window.screen.areas:
-            if area.type in ("PREFERENCES", "VIEW_3D", "CLIP_EDITOR"):
-                area.tag_redraw()
+            for region in area.regions:
+                shown = {"PREFERENCES": "WINDOW", "VIEW_3D": "UI", "CLIP_EDITOR": "UI"}.get(area.type)
+                if region.type == shown:
+                    yield region
+
+
+def _redraw() -> None:
+    for region in _regions():
+        region.tag_redraw()
+
+
+def _look_on() -> float | None:
+    """Look after a set-up whose window is gone. Called by Blender's own timer."""
+    state = known.look()
+    _redraw()
+    if state is None or state.over:
+        queue.close()
+        return None
+    return _TICK_S
 
 
 class KEYLIFT_OT_set_up_environment(bpy.types.Operator):
@@ -90,8 +120,11 @@ class KEYLIFT_OT_set_up_environment(bpy.types.Operator):
             return self.execute(context)
         if not self._begun(context):
             return {"CANCELLED"}
-        self._timer = context.window_manager.event_timer_add(_TICK_S, window=context.window)
-        context.window_manager.modal_handler_add(self)
+        # The preferences are soon closed, and what watches in their window would end with it.
+        main = next(window for window in context.window_manager.windows if window.parent is None)
+        with context.temp_override(window=main):
+            self._timer = context.window_manager.event_timer_add(_TICK_S, window=main)
+            context.window_manager.modal_handler_add(self)
         return {"RUNNING_MODAL"}
 
     def execute(self, context: bpy.types.Context) -> set[str]:
@@ -103,10 +136,7 @@ class KEYLIFT_OT_set_up_environment(bpy.types.Operator):
         return self._concluded()
 
     def modal(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
-        """Look after it."""
-        if event.type == "ESC" and event.value == "PRESS" and known.setup is not None:
-            known.setup.cancel()
-            return {"RUNNING_MODAL"}
+        """Look after it. ESC is the artist's: minutes later it is meant for something else."""
         if event.type == "TIMER":
             state = known.look()
             _redraw()
@@ -116,30 +146,44 @@ class KEYLIFT_OT_set_up_environment(bpy.types.Operator):
         return {"PASS_THROUGH"}
 
     def cancel(self, context: bpy.types.Context) -> None:
-        """The window is closed, or another file opened."""
-        if known.setup is not None:
-            known.setup.cancel()
+        """The window is closed, or another file opened. The set-up is of no file, and goes on."""
         context.window_manager.event_timer_remove(self._timer)
+        bpy.app.timers.register(_look_on, first_interval=_TICK_S, persistent=True)
 
     def _begun(self, context: bpy.types.Context) -> bool:
-        known.last = None
+        from .environment_making import EnvironmentSetup
+
+        known.last = known.refused = None
+        known.tested = ""
         try:
-            known.setup = EnvironmentSetup(environment_plan(context))
+            plan = environment_plan(context)
+            known.setup = EnvironmentSetup(replace(plan, proof=_proof(context)))
         except KeyliftError as problem:
-            known.last = SetupState("", 0.0, "", 0.0, problem=problem)
+            known.refused = problem
             self.report({"ERROR"}, str(problem))
             return False
         return True
 
     def _concluded(self) -> set[str]:
         state = known.look() or known.last
-        if state is not None and state.problem is not None:
-            self.report({"ERROR"}, str(state.problem))
-            return {"CANCELLED"}
         # A worker that runs does so in what was there before.
         queue.close()
-        self.report({"INFO"}, f"The worker is set up ({state.seconds if state else 0:.0f} s)")
+        if state is None or state.problem is not None:
+            self.report({"ERROR"}, str(state.problem if state is not None else "The set-up was given up"))
+            return {"CANCELLED"}
+        for note in state.notes:
+            self.report({"WARNING"}, note)
+        self.report({"INFO"}, f"The worker is set up ({state.seconds:.0f} s)")
         return {"FINISHED"}
+
+
+def _proof(context: bpy.types.Context) -> tuple[str, ...]:
+    """Lift a made-up walk as the worker would, and fetch the pose model, so that the first job need not."""
+    from .worker_client import WorkerProgram
+
+    # The interpreter is not there yet; whoever makes it knows where it will be.
+    program = WorkerProgram(Path(), Path(__file__).resolve().parents[1], bytecode=cache_folder(context) / "bytecode")
+    return tuple(program.command("selftest", "--fetch-model")[1:])
 
 
 class KEYLIFT_OT_cancel_set_up(bpy.types.Operator):
@@ -163,11 +207,20 @@ class KEYLIFT_OT_cancel_set_up(bpy.types.Operator):
         return {"FINISHED"}
 
 
-class KEYLIFT_OT_remove_environment(bpy.types.Operator):
-    """Remove the worker's environment from the disk; it can be set up again at any time"""
+class _Removes:
+    """Asks first, ends the worker, and removes environments; in a window their space is given back meanwhile."""
 
-    bl_idname = "keylift.remove_environment"
-    bl_label = "Remove Environment"
+    def folders(self, context: bpy.types.Context) -> list[Path]:
+        """What goes."""
+        raise NotImplementedError
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        """Whether nothing is being made of what would be removed."""
+        if known.setup is not None:
+            cls.poll_message_set("It is being set up")  # type: ignore[attr-defined]
+            return False
+        return True
 
     def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
         """Ask first."""
@@ -176,17 +229,59 @@ class KEYLIFT_OT_remove_environment(bpy.types.Operator):
     def execute(self, context: bpy.types.Context) -> set[str]:
         """End the worker, and remove what it runs in."""
         queue.close()
+        known.last = known.refused = None
+        base = environment_plan(context).folder.parent
         try:
-            worker_environment.remove(environment_plan(context).folder)
+            for folder in self.folders(context):
+                worker_environment.set_aside(folder)
         except KeyliftError as problem:
-            self.report({"ERROR"}, str(problem))
+            self.report({"ERROR"}, str(problem))  # type: ignore[attr-defined]
             return {"CANCELLED"}
-        self.report({"INFO"}, "Removed")
+        if bpy.app.background:
+            worker_environment.delete_set_aside(base)
+        else:
+            # Tens of thousands of files.
+            threading.Thread(target=worker_environment.delete_set_aside, args=(base,), daemon=True).start()
+        self.report({"INFO"}, "Removed")  # type: ignore[attr-defined]
         return {"FINISHED"}
 
 
+class KEYLIFT_OT_remove_environment(_Removes, bpy.types.Operator):
+    """Remove the worker's environment from the disk; it can be set up again at any time"""
+
+    bl_idname = "keylift.remove_environment"
+    bl_label = "Remove Environment"
+
+    def folders(self, context: bpy.types.Context) -> list[Path]:
+        """The one that the preferences ask for, and what was fetched for one that was not finished."""
+        folder = environment_plan(context).folder
+        return [folder, folder.parent / worker_environment.FETCHED_NAME]
+
+
+def unused_environments(context: bpy.types.Context) -> list[worker_environment.KnownEnvironment]:
+    """Environments that these preferences do not ask for: of other versions of Keylift, or with another torch."""
+    folder = environment_plan(context).folder
+    others = worker_environment.other_environments(folder)
+    preferences = preferences_of(context)
+    if preferences is None or preferences.environment != "OWN":
+        return others
+    managed = worker_environment.known_environment(folder)
+    return others if managed is None else [managed, *others]
+
+
+class KEYLIFT_OT_remove_unused_environments(_Removes, bpy.types.Operator):
+    """Remove environments of other versions of Keylift, of other Blenders, and with another torch"""
+
+    bl_idname = "keylift.remove_unused_environments"
+    bl_label = "Remove"
+
+    def folders(self, context: bpy.types.Context) -> list[Path]:
+        """All but the one that the preferences ask for."""
+        return [unused.folder for unused in unused_environments(context)]
+
+
 class KEYLIFT_OT_open_set_up_log(bpy.types.Operator):
-    """Open what was printed while setting up as a text of this file"""
+    """Open the file with everything that was printed while setting up"""
 
     bl_idname = "keylift.open_set_up_log"
     bl_label = "Show Log"
@@ -200,14 +295,13 @@ class KEYLIFT_OT_open_set_up_log(bpy.types.Operator):
         return True
 
     def execute(self, context: bpy.types.Context) -> set[str]:
-        """Load it, and show it where a text editor is open."""
-        name = "Keylift set-up"
-        text = bpy.data.texts.get(name) or bpy.data.texts.new(name)
-        text.from_string(set_up_log().read_text(encoding="utf-8", errors="replace"))
-        for area in context.screen.areas if context.screen is not None else ():
-            if area.type == "TEXT_EDITOR":
-                area.spaces.active.text = text
-        self.report({"INFO"}, f"The log is the text '{name}' (Text Editor), and the file {set_up_log()}")
+        """Open it in the system's own program for texts, and tell where it is for when there is none."""
+        log = set_up_log()
+        if not bpy.app.background:
+            # Where nothing on this system opens texts, it is an error.
+            with contextlib.suppress(RuntimeError):
+                bpy.ops.wm.path_open(filepath=str(log))
+        self.report({"INFO"}, f"The log is '{log}'")
         return {"FINISHED"}
 
 
@@ -313,9 +407,12 @@ def _alone(command: Command) -> Flow:
 
 def unregister_rest() -> None:
     """Stop what is being set up."""
+    if bpy.app.timers.is_registered(_look_on):
+        bpy.app.timers.unregister(_look_on)
     if known.setup is not None:
         known.setup.cancel()
-    known.setup, known.last, known.tested, known.own = None, None, "", ("", "")
+    known.setup = known.last = known.refused = None
+    known.tested, known.own = "", ("", "")
     known.findings.clear()
 
 
@@ -323,6 +420,7 @@ CLASSES = (
     KEYLIFT_OT_set_up_environment,
     KEYLIFT_OT_cancel_set_up,
     KEYLIFT_OT_remove_environment,
+    KEYLIFT_OT_remove_unused_environments,
     KEYLIFT_OT_open_set_up_log,
     KEYLIFT_OT_examine_interpreter,
     KEYLIFT_OT_self_test,

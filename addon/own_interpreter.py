@@ -9,8 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from .worker_environment import MODULES, REQUIREMENTS, clean_variables, hidden
+from .worker_environment import MODULES, REQUIREMENTS, clean_variables, hidden, python_of
 
+# Module -> package, where they differ.
+_PACKAGES = {"cv2": "opencv-contrib-python"}
 OLDEST_PYTHON, NEWEST_PYTHON = (3, 11), (3, 13)
 
 
@@ -27,6 +29,13 @@ class Interpreter:
     version: str
     problems: tuple[str, ...]
     notes: tuple[str, ...] = ()
+
+
+def interpreter_at(path: Path) -> Path | None:
+    """The interpreter that ``path`` means: itself, or the one in the folder of an environment; None without one."""
+    if path.is_dir():
+        path = next((inside for inside in (python_of(path), path / "python.exe") if inside.is_file()), path)
+    return path if path.is_file() else None
 
 
 _LOOK = """
@@ -46,31 +55,38 @@ print(json.dumps(said))
 
 def examine(python: Path, requirements: Path = REQUIREMENTS, modules: Sequence[str] = MODULES) -> Interpreter:
     """Look at an interpreter: is it one that fits, and does it have what the worker needs? Takes a second."""
-    wanted = _wanted_versions(requirements)
-    command = [str(python), "-I", "-c", _LOOK, json.dumps(sorted(wanted)), json.dumps(list(modules))]
+    packages = [_PACKAGES.get(module, module) for module in modules]
+    command = [str(python), "-I", "-c", _LOOK, json.dumps(packages), json.dumps(list(modules))]
     try:
         answer = subprocess.run(command, capture_output=True, text=True, timeout=60, env=clean_variables(), **hidden())
         said = json.loads(answer.stdout.strip().splitlines()[-1])
-        version = tuple(int(part) for part in said["python"])
+        major, minor, micro = (int(part) for part in said["python"])
         versions, missing = dict(said["versions"]), list(said["missing"])
     except (OSError, ValueError, LookupError, TypeError, subprocess.SubprocessError):
         return Interpreter(python, "", (f"'{python}' is no Python that can be started. Choose python or python.exe.",))
     problems, notes = [], []
-    if not OLDEST_PYTHON <= version[:2] <= NEWEST_PYTHON:
-        problems.append(f"It is Python {version[0]}.{version[1]}; Keylift needs 3.11, 3.12 or 3.13.")
+    if not OLDEST_PYTHON <= (major, minor) <= NEWEST_PYTHON:
+        problems.append(f"It is Python {major}.{minor}; Keylift needs 3.11, 3.12 or 3.13.")
     if missing:
-        problems.append(
-            f"It lacks {', '.join(missing)}. Install what is in worker_requirements.txt of the add-on's folder."
-        )
-    for name, version_wanted in sorted(wanted.items()):
+        lacking = ", ".join(_PACKAGES.get(module, module) for module in missing)
+        problems.append(f"It lacks {lacking}. Run: '{python}' -m pip install -r '{requirements}'")
+    for name, wanted in _wanted_versions(requirements, (major, minor)).items():
         has = versions.get(name)
-        if has is not None and has.split("+")[0] != version_wanted:
-            notes.append(f"{name} {has} (tried with {version_wanted})")
-    return Interpreter(python, ".".join(map(str, version)), tuple(problems), tuple(notes))
+        if has is not None and has.split("+")[0] != wanted:
+            notes.append(f"{name} {has} (tried with {wanted})")
+    return Interpreter(python, f"{major}.{minor}.{micro}", tuple(problems), tuple(notes))
 
 
-def _wanted_versions(requirements: Path) -> dict[str, str]:
-    """Package -> version, of lines that count for every Python."""
+_PIN = re.compile(r'([\w.-]+)==([\w.]+)(?:; python_version (<|>=) "(\d+)\.(\d+)")?')
+
+
+def _wanted_versions(requirements: Path, python: tuple[int, int]) -> dict[str, str]:
+    """Package -> version, for a version of Python."""
     lines = requirements.read_text(encoding="utf-8").splitlines()
-    pins = (re.fullmatch(r"([\w.-]+)==([\w.]+)", line.strip()) for line in lines)
-    return {pin.group(1): pin.group(2) for pin in pins if pin}
+    wanted = {}
+    for pin in filter(None, map(_PIN.fullmatch, lines)):
+        name, version, comparison, major, minor = pin.groups()
+        older = comparison is not None and python < (int(major), int(minor))
+        if comparison is None or older == (comparison == "<"):
+            wanted[name] = version
+    return wanted

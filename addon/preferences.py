@@ -52,7 +52,9 @@ class KEYLIFT_AP_preferences(bpy.types.AddonPreferences):
         ],
     )
     interpreter: bpy.props.StringProperty(  # type: ignore[valid-type]
-        name="Interpreter", description="python or python.exe of an environment of yours", subtype="FILE_PATH"
+        name="Interpreter",
+        description="python or python.exe of an environment of yours, or the environment's folder",
+        subtype="FILE_PATH",
     )
     wheels: bpy.props.StringProperty(  # type: ignore[valid-type]
         name="Wheels",
@@ -85,7 +87,7 @@ class KEYLIFT_AP_preferences(bpy.types.AddonPreferences):
 
     def draw(self, context: bpy.types.Context) -> None:
         """The environment's state first, then what can be changed."""
-        from .environment_panel import draw_environment, draw_findings
+        from .environment_panel import draw_environment, draw_findings, draw_unused_environments
 
         layout = self.layout
         layout.use_property_split = True
@@ -102,6 +104,7 @@ class KEYLIFT_AP_preferences(bpy.types.AddonPreferences):
         layout.prop(self, "cache")
         layout.prop(self, "weights")
         draw_findings(layout)
+        draw_unused_environments(layout, context)
 
 
 def preferences_of(context: bpy.types.Context | None) -> Any:
@@ -146,8 +149,22 @@ def weights_folder(context: bpy.types.Context | None) -> Path:
 
 
 def worker_variables(context: bpy.types.Context | None) -> dict[str, str]:
-    """What the worker has to be told of folders."""
-    return {"KEYLIFT_CACHE": str(cache_folder(context)), "KEYLIFT_WEIGHTS": str(weights_folder(context))}
+    """What the worker has to be told: where its folders are, and where it may fetch the pose model from."""
+    variables = {"KEYLIFT_CACHE": str(cache_folder(context)), "KEYLIFT_WEIGHTS": str(weights_folder(context))}
+    wheels = _wheels_folder(context)
+    if wheels is not None:
+        # pip splits this at spaces, which an address has none of.
+        variables["PIP_FIND_LINKS"] = wheels.absolute().as_uri()
+    # The setting is about extensions; who imports Keylift as a package runs it in a program of their own.
+    if wheels is not None or (_is_extension() and not bpy.app.online_access):
+        variables["PIP_NO_INDEX"] = "1"
+    return variables
+
+
+def _wheels_folder(context: bpy.types.Context | None) -> Path | None:
+    preferences = preferences_of(context)
+    chosen = bpy.path.abspath(preferences.wheels) if preferences is not None else ""
+    return Path(chosen) if chosen and preferences.environment == "MANAGED" else None
 
 
 def device(context: bpy.types.Context | None) -> str:
@@ -163,13 +180,14 @@ def environment_plan(context: bpy.types.Context | None) -> EnvironmentPlan:
 
     preferences = preferences_of(context)
     build = fitting_build("auto" if preferences is None else preferences.torch)
-    wheels = bpy.path.abspath(preferences.wheels) if preferences is not None and preferences.wheels else ""
     return EnvironmentPlan(
         folder=environment_folder(_environments(), __version__, build),
         python=Path(sys.executable),
         build=build,
-        wheels=Path(wheels) if wheels else None,
+        wheels=_wheels_folder(context),
         online=bool(bpy.app.online_access),
+        version=__version__,
+        variables=worker_variables(context),
     )
 
 
@@ -181,10 +199,13 @@ def _environments() -> Path:
 
 def worker_python(context: bpy.types.Context | None) -> Path:
     """The interpreter that the worker runs in. Raises EnvironmentMissingError that says which button to press."""
+    from .own_interpreter import interpreter_at
+
     preferences = preferences_of(context)
     if preferences is not None and preferences.environment == "OWN":
-        python = Path(bpy.path.abspath(preferences.interpreter))
-        if not preferences.interpreter or not python.is_file():
+        chosen = bpy.path.abspath(preferences.interpreter)
+        python = interpreter_at(Path(chosen)) if chosen else None
+        if python is None:
             raise EnvironmentMissingError(
                 "Choose the interpreter of your own environment in Edit > Preferences > Add-ons > Keylift."
             )
