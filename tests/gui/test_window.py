@@ -100,9 +100,11 @@ def test_a_killed_worker_is_told_in_the_panel_and_the_next_click_works(window: B
     window.picture("killed")
     assert icon == "ERROR" and "The scene is as it was" in words
     assert window.do("evaluate", expression=ACTIONS) == ["cam03"]
+    window.do("choose", use_range=True, first=1, last=12)
     window.do("press", name="keylift.capture")
     icon, words = window.do("wait_for_job", timeout_s=JOB_S)
-    assert icon == "CHECKMARK", words
+    assert icon == "CHECKMARK" and "12 frames" in words
+    window.do("choose", use_range=False)
 
 
 @everything
