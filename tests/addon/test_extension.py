@@ -20,7 +20,7 @@ from rig_samples import RIG_FOLDER
 from walker import camera_from_world, filmed, walk
 
 SESSION = """
-import json, sys
+import json, sys, time
 from pathlib import Path
 # An installed or checked out Keylift is not to be found: only what the zip holds may be used.
 sys.meta_path[:] = [finder for finder in sys.meta_path if "editable" not in repr(finder).lower()]
@@ -55,11 +55,26 @@ bpy.ops.object.mode_set(mode="OBJECT")
 assert bpy.ops.keylift.import_take(filepath=str(POSE)) == {"FINISHED"}
 assert hero.animation_data.action.name == "walk"
 
-for _ in range(3):
+took = []
+handlers = len(bpy.app.handlers.load_pre)
+ours = {name for name in dir(bpy.types) if name.startswith("KEYLIFT_")}
+assert len(ours) > 40
+for _ in range(20):
     addon_utils.disable(module, default_set=True)
-    assert not hasattr(bpy.types, "KEYLIFT_PT_view_main")
+    left = {name for name in dir(bpy.types) if name.startswith("KEYLIFT_")}
+    assert not left and not hasattr(bpy.types.Scene, "keylift"), left
+    # As at Blender's start: none of it is loaded.
+    for name in [name for name in sys.modules if name.startswith(module)]:
+        del sys.modules[name]
+    began = time.perf_counter()
     addon_utils.enable(module, default_set=True)
-    assert hasattr(bpy.types, "KEYLIFT_PT_view_main")
+    took.append(time.perf_counter() - began)
+assert {name for name in dir(bpy.types) if name.startswith("KEYLIFT_")} == ours
+assert len(bpy.app.handlers.load_pre) == handlers
+heavy = {"torch", "mediapipe", "cv2", "av", "scipy", "rich"} & set(sys.modules)
+assert not heavy, heavy
+print(f"enabled in {1000 * min(took):.0f} ms")
+assert min(took) < 0.060, took
 assert bpy.ops.keylift.import_take(filepath=str(POSE)) == {"FINISHED"}
 assert hero.animation_data.action.name == "walk.001"
 
