@@ -299,6 +299,8 @@ class KEYLIFT_OT_show_person(_OnKeypoints, bpy.types.Operator):
             if area.type == "CLIP_EDITOR":
                 area.spaces.active.clip, area.spaces.active.mode = clip, "TRACKING"
                 area.spaces.active.view = "CLIP"
+                # The ways of so many tracks hide the person.
+                area.spaces.active.show_track_path = False
         return f"The tracks of person {person} are shown in the Movie Clip editor"
 
 
