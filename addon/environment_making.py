@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
 
-from ..core.errors import KeyliftError, TryAgainError
+from ..core.errors import Cancelled, KeyliftError, TryAgainError
 from .torch_builds import TorchBuild, torch_builds
 from .worker_environment import (
     FETCHED_NAME,
@@ -160,7 +160,7 @@ class EnvironmentSetup:
 
     def _work(self) -> None:
         # A surprise must not leave somebody waiting for ever.
-        outcome: KeyliftError | bool = EnvironmentMissingError(f"The set-up broke off. The log is '{self.log}'.")
+        outcome: KeyliftError | bool = EnvironmentMissingError("The set-up broke off. The log says more.")
         try:
             self._make()
             outcome = True
@@ -184,7 +184,7 @@ class EnvironmentSetup:
             if code != 0 and step.usual is not None and self._is_index_away():
                 code = self._run_usual(step, before)
             if self._stopping.is_set():
-                raise TryAgainError("Stopped. What was fetched so far is kept; press Retry to go on.")
+                raise Cancelled("Stopped. What was fetched so far is kept; press Retry to go on.")
             if code != 0 and step.needed:
                 if step.title == _LOADING:
                     # Installing over it would find everything there. The next set-up makes it anew.
@@ -341,7 +341,7 @@ class EnvironmentSetup:
 
     def _failure(self, step: _Step) -> KeyliftError:
         text = "\n".join(self._lines)
-        full = f"The full log is '{self.log}'."
+        full = "The log says more."
         if "No space left" in text or "WinError 112" in text:
             return TryAgainError(f"The disk is full. Free some space and press Retry. {full}")
         if step.title == _MAKING:

@@ -6,7 +6,7 @@ import textwrap
 
 import bpy
 
-from ..core.errors import KeyliftError
+from ..core.errors import Cancelled, KeyliftError
 from .environment_setup import (
     OFFLINE,
     KEYLIFT_OT_cancel_set_up,
@@ -22,6 +22,7 @@ from .environment_setup import (
     unused_environments,
 )
 from .preferences import environment_plan, preferences_of, worker_python
+from .scene_jobs import job_of
 from .worker_environment import EnvironmentPlan, is_begun, is_complete, known_environment
 
 
@@ -67,8 +68,7 @@ def _draw_complete(layout: bpy.types.UILayout, plan: EnvironmentPlan, context: b
     row.operator(KEYLIFT_OT_self_test.bl_idname, icon="PLAY")
     row.operator(KEYLIFT_OT_examine.bl_idname, icon="VIEWZOOM")
     row.operator(KEYLIFT_OT_remove_environment.bl_idname, text="", icon="TRASH")
-    if known.tested:
-        _words(layout, known.tested, context)
+    _draw_tested(layout, context)
     notes = known.last.notes if known.last is not None else ()
     # Those that were told when it was made include those that are kept with it.
     for note in notes or (made.notes if made is not None else ()):
@@ -77,9 +77,12 @@ def _draw_complete(layout: bpy.types.UILayout, plan: EnvironmentPlan, context: b
 
 def _draw_missing(layout: bpy.types.UILayout, plan: EnvironmentPlan, context: bpy.types.Context) -> None:
     size, meanwhile = plan.build.bytes / 1e9, (plan.build.bytes_while_made - plan.build.bytes) / 1e9
-    needs = f"Keylift works in an environment of its own, which takes about {size:.1f} GB of disk"
+    needs = (
+        "Keylift needs libraries that Blender does not have. They go into a folder of their own and take about "
+        f"{size:.1f} GB of disk"
+    )
     if plan.wheels is None:
-        needs += f", and {meanwhile:.1f} GB more while it is being made"
+        needs += f", and {meanwhile:.1f} GB more while they are being fetched"
     _words(layout, needs + ".", context)
     if plan.wheels is None and not plan.online:
         _words(layout, OFFLINE, context, "INTERNET_OFFLINE")
@@ -90,7 +93,8 @@ def _draw_missing(layout: bpy.types.UILayout, plan: EnvironmentPlan, context: bp
     if set_up_log().is_file():
         button.operator(KEYLIFT_OT_open_set_up_log.bl_idname, text="", icon="TEXT")
     if known.problem is not None:
-        _words(layout, str(known.problem), context, "ERROR")
+        stopped = isinstance(known.problem, Cancelled)
+        _words(layout, str(known.problem), context, "INFO" if stopped else "ERROR")
 
 
 def draw_unused_environments(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
@@ -111,12 +115,19 @@ def _draw_own(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
         _words(layout, str(problem), context, "ERROR")
         return
     row = layout.row(align=True)
-    row.operator(KEYLIFT_OT_examine_interpreter.bl_idname, icon="VIEWZOOM")
+    row.operator(KEYLIFT_OT_examine_interpreter.bl_idname, icon="CHECKMARK")
     row.operator(KEYLIFT_OT_self_test.bl_idname, icon="PLAY")
     row.operator(KEYLIFT_OT_examine.bl_idname, icon="VIEWZOOM")
     if known.own[0] == str(python):
         _words(layout, known.own[1], context)
-    if known.tested:
+    _draw_tested(layout, context)
+
+
+def _draw_tested(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
+    job = job_of(context.scene)
+    if job is not None:
+        layout.label(text=f"{job.title}: {job.stage}" if job.stage else job.title, icon="SORTTIME")
+    elif known.tested:
         _words(layout, known.tested, context)
 
 

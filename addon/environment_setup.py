@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import bpy
 
-from ..core.errors import KeyliftError
-from . import worker_environment
+from ..core.errors import Cancelled, KeyliftError
 from .jobs import Command, Flow
 from .preferences import cache_folder, environment_plan, preferences_of, worker_python
 from .scene_jobs import SceneWork, job_of, queue
 
 if TYPE_CHECKING:
     from .environment_making import EnvironmentSetup, SetupState
+    from .worker_environment import KnownEnvironment
 
 _TICK_S = 0.1
 
@@ -62,7 +62,9 @@ known = KnownOfWorker()
 
 def set_up_log() -> Path:
     """Where what pip printed is kept."""
-    return environment_plan(bpy.context).folder.parent / worker_environment.LOG_NAME
+    from .worker_environment import LOG_NAME
+
+    return environment_plan(bpy.context).folder.parent / LOG_NAME
 
 
 OFFLINE = (
@@ -169,7 +171,12 @@ class KEYLIFT_OT_set_up_environment(bpy.types.Operator):
         # A worker that runs does so in what was there before.
         queue.close()
         if state is None or state.problem is not None:
-            self.report({"ERROR"}, str(state.problem if state is not None else "The set-up was given up"))
+            words = str(state.problem) if state is not None else "The set-up was given up"
+            if state is not None and isinstance(state.problem, Cancelled):
+                self.report({"INFO"}, words)
+            else:
+                # In a window there is a button for the log.
+                self.report({"ERROR"}, f"{words} (log: '{set_up_log()}')" if bpy.app.background else words)
             return {"CANCELLED"}
         for note in state.notes:
             self.report({"WARNING"}, note)
@@ -228,20 +235,22 @@ class _Removes:
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         """End the worker, and remove what it runs in."""
+        from .worker_environment import delete_set_aside, set_aside
+
         queue.close()
         known.last = known.refused = None
         base = environment_plan(context).folder.parent
         try:
             for folder in self.folders(context):
-                worker_environment.set_aside(folder)
+                set_aside(folder)
         except KeyliftError as problem:
             self.report({"ERROR"}, str(problem))  # type: ignore[attr-defined]
             return {"CANCELLED"}
         if bpy.app.background:
-            worker_environment.delete_set_aside(base)
+            delete_set_aside(base)
         else:
             # Tens of thousands of files.
-            threading.Thread(target=worker_environment.delete_set_aside, args=(base,), daemon=True).start()
+            threading.Thread(target=delete_set_aside, args=(base,), daemon=True).start()
         self.report({"INFO"}, "Removed")  # type: ignore[attr-defined]
         return {"FINISHED"}
 
@@ -254,18 +263,22 @@ class KEYLIFT_OT_remove_environment(_Removes, bpy.types.Operator):
 
     def folders(self, context: bpy.types.Context) -> list[Path]:
         """The one that the preferences ask for, and what was fetched for one that was not finished."""
+        from .worker_environment import FETCHED_NAME
+
         folder = environment_plan(context).folder
-        return [folder, folder.parent / worker_environment.FETCHED_NAME]
+        return [folder, folder.parent / FETCHED_NAME]
 
 
-def unused_environments(context: bpy.types.Context) -> list[worker_environment.KnownEnvironment]:
+def unused_environments(context: bpy.types.Context) -> "list[KnownEnvironment]":
     """Environments that these preferences do not ask for: of other versions of Keylift, or with another torch."""
+    from .worker_environment import known_environment, other_environments
+
     folder = environment_plan(context).folder
-    others = worker_environment.other_environments(folder)
+    others = other_environments(folder)
     preferences = preferences_of(context)
     if preferences is None or preferences.environment != "OWN":
         return others
-    managed = worker_environment.known_environment(folder)
+    managed = known_environment(folder)
     return others if managed is None else [managed, *others]
 
 
@@ -344,6 +357,12 @@ class _OnWorker(SceneWork):
             cls.poll_message_set(str(problem))  # type: ignore[attr-defined]
             return False
         return True
+
+    def _tell(self, kind: str, text: str, *more: str) -> None:
+        super()._tell(kind, text, *more)
+        # The preferences show it too.
+        if not bpy.app.background:
+            _redraw()
 
 
 class KEYLIFT_OT_self_test(_OnWorker, bpy.types.Operator):

@@ -6,11 +6,12 @@ import importlib.util
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import bpy
 
-from .worker_environment import EnvironmentMissingError, EnvironmentPlan, environment_folder, is_complete, python_of
+if TYPE_CHECKING:
+    from .worker_environment import EnvironmentPlan
 
 _EXTENSION = __package__.rpartition(".")[0]
 _NOT_SET_UP = (
@@ -173,10 +174,11 @@ def device(context: bpy.types.Context | None) -> str:
     return "auto" if preferences is None else str(preferences.device)
 
 
-def environment_plan(context: bpy.types.Context | None) -> EnvironmentPlan:
+def environment_plan(context: bpy.types.Context | None) -> "EnvironmentPlan":
     """The environment that the preferences ask for, there or not."""
     from .. import __version__
     from .torch_builds import fitting_build
+    from .worker_environment import EnvironmentPlan, environment_folder
 
     preferences = preferences_of(context)
     build = fitting_build("auto" if preferences is None else preferences.torch)
@@ -200,6 +202,7 @@ def _environments() -> Path:
 def worker_python(context: bpy.types.Context | None) -> Path:
     """The interpreter that the worker runs in. Raises EnvironmentMissingError that says which button to press."""
     from .own_interpreter import interpreter_at
+    from .worker_environment import EnvironmentMissingError, is_complete, python_of
 
     preferences = preferences_of(context)
     if preferences is not None and preferences.environment == "OWN":

@@ -16,10 +16,12 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..core.errors import KeyliftError, TryAgainError
-from .torch_builds import TorchBuild, why_no_build
+
+if TYPE_CHECKING:
+    from .torch_builds import TorchBuild
 
 REQUIREMENTS = Path(__file__).parent / "worker_requirements.txt"
 LOG_NAME = "set-up.log"
@@ -64,6 +66,8 @@ class EnvironmentPlan:
 
     def check(self) -> None:
         """Raise EnvironmentMissingError or TryAgainError when it can't be made, before anything is begun."""
+        from .torch_builds import why_no_build
+
         if self.wheels is not None and not self.wheels.is_dir():
             raise EnvironmentMissingError(
                 f"There is no folder '{self.wheels}'. Choose the folder of wheels again, or leave it empty."

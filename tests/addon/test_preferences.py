@@ -189,7 +189,7 @@ def drawn(draw: Any) -> str:
 
 def test_each_state_is_told_in_plain_words(small: EnvironmentPlan, monkeypatch: pytest.MonkeyPatch) -> None:
     words = drawn(environment_panel.draw_first_start)
-    assert "takes about 0.0 GB of disk" in words and "[keylift.set_up_environment] Set Up" in words
+    assert "take about 0.0 GB of disk" in words and "[keylift.set_up_environment] Set Up" in words
 
     class Running:
         def poll(self) -> SetupState:

@@ -37,7 +37,7 @@ from keylift.addon.worker_environment import (
     other_environments,
     python_of,
 )
-from keylift.core.errors import TryAgainError
+from keylift.core.errors import Cancelled, TryAgainError
 
 SMALL = TorchBuild("cpu", "Processor only", None, 10**6)
 
@@ -155,7 +155,7 @@ def test_stopped_it_ends_at_once_and_goes_on_from_there(begun: EnvironmentPlan, 
     assert time.monotonic() - began < 0.05
     state = setup.wait()
     assert time.monotonic() - began < 0.5
-    assert isinstance(state.problem, TryAgainError) and "Stopped" in str(state.problem)
+    assert isinstance(state.problem, Cancelled) and "Stopped" in str(state.problem)
     assert is_begun(begun.folder) and not is_complete(begun.folder)
     again = EnvironmentSetup(begun)
     assert again.wait().done and runs(begun.folder, "import two")
@@ -237,7 +237,7 @@ def test_a_missing_wheel_is_named(begun: EnvironmentPlan, wheels: Path) -> None:
     (wheels / "one-1.0-py3-none-any.whl").unlink()
     state = EnvironmentSetup(begun).wait()
     assert isinstance(state.problem, EnvironmentMissingError)
-    assert "lacks one" in str(state.problem) and "set-up.log" in str(state.problem)
+    assert "lacks one" in str(state.problem)
 
 
 def test_offline_it_says_how_to_go_on(plan: EnvironmentPlan) -> None:
