@@ -27,12 +27,12 @@ from keylift.core.fit.articulated_body import (
     stature_m,
 )
 from keylift.core.fit.evidence import Evidence, NormalEquations, disagreement
-from keylift.core.fit.fitting import first_guess, fit_body
+from keylift.core.fit.fitting import first_guess, fit_between, fit_body
 from keylift.core.fit.least_squares import solve_over_time
 from keylift.core.fit.settings import FitSettings
 from keylift.core.metrics import p_mpjpe
 from keylift.core.segments import SEGMENT_NAMES, T_POSE_M, landmarks_from_segments, segment_rotations
-from keylift.core.skeletons import LANDMARKS_41
+from keylift.core.skeletons import LANDMARKS_41, LIFTER_21_NAMES
 from keylift.core.world_alignment import STANDING_HEIGHT_M
 from walker import camera_from_world, walk
 
@@ -199,6 +199,39 @@ def test_windows_leave_no_seam(monkeypatch):
     jump = np.linalg.norm(np.diff(pieces.positions_m, n=2, axis=0), axis=-1).max(axis=1)
     usual = np.linalg.norm(np.diff(whole.positions_m, n=2, axis=0), axis=-1).max(axis=1)
     assert (jump < 1.5 * usual.max()).all()
+
+
+@pytest.mark.parametrize("frames", [60, 75, 140])
+def test_a_stretch_of_any_length_holds_on_to_both_its_ends(frames, monkeypatch):
+    # Of 75 frames, those that are held at the end begin in the window before.
+    monkeypatch.setattr(fitting, "WINDOW", 64)
+    evidence, _, _ = seen_walk(frames)
+    before = first_guess(evidence)
+    whole = fit_between(before, evidence, (8, 8))
+    held = np.r_[0:8, frames - 8 : frames]
+    was_m = landmarks(before)
+    assert np.abs(whole.positions_m[held] - was_m[held]).max() < 1e-4
+    assert np.abs(whole.positions_m[8:-8] - was_m[8:-8]).max() > 0.05
+    assert (whole.lengths_m == before.lengths_m).all()
+
+
+def test_what_an_artist_put_is_covered_to_a_pixel_however_far_off():
+    evidence, _, _ = seen_walk(60, noise_m=0.02, keypoint_noise=0.0)
+    wrist, rows = LIFTER_21_NAMES.index("l_wrist"), slice(28, 34)
+    rays = evidence.rays.copy()
+    rays[rows, wrist] += 0.012
+    pinned = np.zeros(rays.shape[:2], bool)
+    pinned[rows, wrist] = True
+
+    def off_m(seen: Evidence) -> float:
+        site = detector_sites(fit_body(seen).positions_m)[rows, wrist]
+        return float(np.linalg.norm(site[:, :2] - rays[rows, wrist] * site[:, 2:], axis=-1).mean())
+
+    moved = replace(evidence, rays=rays)
+    detected, put = off_m(moved), off_m(replace(moved, pinned=pinned))
+    # From eight metres with a pixel of 2 cm, nobody can point at half a centimetre.
+    coarse = off_m(replace(moved, pinned=pinned, pixel=0.02 / 8))
+    assert put < 0.3 * detected and 1.3 * put < coarse < detected
 
 
 @pytest.mark.parametrize("frames", [1, 2, 3])

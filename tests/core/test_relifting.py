@@ -20,11 +20,13 @@ from keylift.core.skeletons import LANDMARKS_41, LIFTER_21_NAMES, mirrored_layou
 from keylift.core.track_files import read_keypoints, read_pose, write_keypoints, write_pose
 from keylift.core.tracks import Change, KeypointTrack, PoseTrack, Source
 from keylift.core.weights import find_weights
+from keylift.core.world_alignment import floor_height
 from walker import camera_from_world, filmed, walk
 
 FRAMES = 240
 BAD = slice(120, 126)
 ARM = [LIFTER_21_NAMES.index(f"l_{part}") for part in ("elbow", "wrist", "knuckle")]
+FEET = LANDMARKS_41.indices("l_heel", "l_toe_base", "r_heel", "r_toe_base")
 WRIST = LANDMARKS_41.index("l_wrist")
 
 
@@ -249,6 +251,15 @@ def test_a_pose_without_the_fit_is_made_anew_without_it(
     assert relift(right, base, np.ones(FRAMES, bool), lifter=lifter).frames.all()
 
 
+@pytest.mark.parametrize("fit", [True, False])
+def test_nothing_jumps_where_the_new_depth_would_be_another(
+    wrong: KeypointTrack, corrected: KeypointTrack, lifter: RayLifter, fit: bool
+) -> None:
+    base = lifted(wrong, lifter, fit=fit)
+    further = replace(base, positions_m=base.positions_m + [0.0, 0.0, 0.06])
+    assert_no_jump(relift(corrected, further, changed_frames(corrected, further), lifter=lifter))
+
+
 def test_a_pose_by_other_weights_is_refused(corrected: KeypointTrack, previous: PoseTrack, lifter: RayLifter) -> None:
     changed = changed_frames(corrected, previous)
     for name, told in (("other", "with the weights 'other', not with 'default'"), ("default", "another version")):
@@ -272,16 +283,20 @@ def test_a_pose_of_other_footage_is_refused(corrected: KeypointTrack, previous: 
         relift(elsewhere, previous, changed_frames(elsewhere, previous), lifter=lifter)
 
 
-def test_a_moving_camera_stays_where_it_was_solved(right: KeypointTrack, lifter: RayLifter) -> None:
-    angle = 0.1 * np.sin(right.time_s)
-    world = np.tile(np.eye(4), (FRAMES, 1, 1))
-    # x right, y into the scene, z up; the camera turns a little about up.
-    turn = np.stack([np.cos(angle), -np.sin(angle)], -1), np.stack([np.sin(angle), np.cos(angle)], -1)
-    about_up = np.zeros((FRAMES, 3, 3))
-    about_up[:, 0, :2], about_up[:, 1, :2], about_up[:, 2, 2] = turn[0], turn[1], 1
+def panned(time_s: np.ndarray, widest_rad: float, height_m: float) -> CameraMotion:
+    """A camera that turns to and fro about up: x right, y into the scene, z up."""
+    angle = widest_rad * np.sin(time_s)
+    world = np.tile(np.eye(4), (len(time_s), 1, 1))
+    about_up = world[:, :3, :3].copy()
+    about_up[:, 0, :2] = np.stack([np.cos(angle), -np.sin(angle)], -1)
+    about_up[:, 1, :2] = np.stack([np.sin(angle), np.cos(angle)], -1)
     world[:, :3, :3] = about_up @ np.array([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]])
-    world[:, 2, 3] = 1.5
-    motion = CameraMotion(world, right.time_s)
+    world[:, 2, 3] = height_m
+    return CameraMotion(world, time_s)
+
+
+def test_a_moving_camera_stays_where_it_was_solved(right: KeypointTrack, lifter: RayLifter) -> None:
+    motion = panned(right.time_s, 0.1, 1.5)
     base = lifted(right, lifter, camera_motion=motion)
     xy_px, changes = right.xy_px.copy(), right.changes.copy()
     xy_px[BAD, ARM] += 5.0
@@ -291,6 +306,38 @@ def test_a_moving_camera_stays_where_it_was_solved(right: KeypointTrack, lifter:
     whole = lifted(touched, lifter, camera_motion=motion)
     assert not anew.frames.all() and off_mm(anew.pose, whole, anew.frames).mean() < 15
     assert (anew.pose.world_from_camera == base.world_from_camera).all()
+
+
+def test_the_floor_of_a_moving_camera_is_where_its_feet_stood(right: KeypointTrack, lifter: RayLifter) -> None:
+    # Nobody says that the floor of a solve is at z = 0: here it is a hand's breadth off.
+    somewhere = lifted(right, lifter, camera_motion=panned(right.time_s, 0.1, 1.5))
+    up = somewhere.world_from_camera[2, :3]
+    floor_m = 1.5 + floor_height(somewhere.positions_m, somewhere.contact, somewhere.time_s, up)
+    motion = panned(right.time_s, 0.1, 1.5 - floor_m + 0.07)
+    base = lifted(right, lifter, camera_motion=motion)
+    xy_px, changes = right.xy_px.copy(), right.changes.copy()
+    xy_px[BAD, ARM] += 5.0
+    changes[BAD, ARM] = Change.CORRECTED
+    touched = replace(right, xy_px=xy_px, changes=changes)
+    anew = relift(touched, base, changed_frames(touched, base), lifter=lifter, camera_motion=motion)
+    feet_m = [pose.positions_world_m()[anew.frames][:, FEET, 2] for pose in (base, anew.pose)]
+    assert np.abs(feet_m[1] - feet_m[0]).mean() < 0.003
+
+
+def test_a_camera_motion_that_was_not_told_is_missed(
+    right: KeypointTrack, previous: PoseTrack, lifter: RayLifter
+) -> None:
+    motion = panned(right.time_s, 0.4, 1.5)
+    base = lifted(right, lifter, camera_motion=motion)
+    changed = np.zeros(FRAMES, bool)
+    changed[BAD] = True
+    with pytest.raises(FileFormatError, match="lifted with a --camera-motion"):
+        relift(right, base, changed, lifter=lifter)
+    with pytest.raises(FileFormatError, match="another --camera-motion, or none"):
+        relift(right, previous, changed, lifter=lifter, camera_motion=motion)
+    unfitted = lifted(right, lifter, fit=False)
+    with pytest.raises(FileFormatError, match="moving camera"):
+        relift(right, unfitted, changed, lifter=lifter, camera_motion=panned(right.time_s, 0.01, 1.5))
 
 
 def test_frames_are_affected_as_far_as_the_lifter_looks(lifter: RayLifter, right: KeypointTrack) -> None:
@@ -341,6 +388,18 @@ def test_sides_stay_as_the_pose_has_them_where_nothing_changed(right: KeypointTr
     assert np.abs(checked.xy_px[seen_from][:, sides] - right.xy_px[seen_from][:, sides]).max() < 1e-9
     assert (checked.changes[seen_from][:, sides] == Change.BODY_EXCHANGED).all()
     assert off_mm(anew.pose, base).max() < 30 and (checked.xy_px[rows.start] == found.xy_px[rows.start]).all()
+
+
+def test_sides_that_were_not_checked_before_are_left_to_the_changed_frames(
+    right: KeypointTrack, lifter: RayLifter
+) -> None:
+    order = mirrored_layout(LIFTER_21_NAMES)
+    found = replace(right, xy_px=right.xy_px[:, order])
+    base = lifted(found, lifter)
+    changed = np.zeros(FRAMES, bool)
+    changed[BAD] = True
+    checked = sides_checked(found, changed, base, lifter)
+    assert (checked.xy_px[~changed] == found.xy_px[~changed]).all(), "as with --no-repair, where the pose is of these"
 
 
 def test_both_files_keep_what_was_corrected_and_lifted_from(

@@ -115,3 +115,13 @@ def test_a_change_of_sides_under_a_bridge_is_found(lifter, heading_rad, first):
     right = check_sides(replace(wrong, xy_px=xy_px, changes=changes), CAMERA, lifter)
     off = np.abs(right.xy_px - track.xy_px).max(axis=(1, 2)) > 1e-9
     assert not off[:before].any() and not off[after:].any()
+
+
+def test_frames_whose_sides_are_known_are_left_alone(lifter):
+    wrong = exchanged(seen(0.3), slice(30, 60))
+    settled = np.ones(100, bool)
+    assert check_sides(wrong, CAMERA, lifter, settled=settled) is wrong
+    settled[40:60] = False
+    checked = check_sides(wrong, CAMERA, lifter, settled=settled)
+    assert (checked.xy_px[settled] == wrong.xy_px[settled]).all()
+    assert checked.changes[40:60].any()
