@@ -113,11 +113,10 @@ class _Main(_Section):
 
     @staticmethod
     def _progress(layout: bpy.types.UILayout, job: Any) -> None:
-        if job.state is State.WAITING:
-            text = "Waiting for another scene's job"
-        else:
-            left = job.seconds_left
-            text = job.stage if left is None else f"{job.stage} - {_readable_time(left)} left"
+        waits = job.state is State.WAITING
+        layout.label(text="Waits for another scene's job" if waits else job.stage, icon="TIME")
+        left = job.seconds_left
+        text = "" if waits else f"{job.fraction:.0%}" + ("" if left is None else f", {_readable_time(left)} left")
         row = layout.row(align=True)
         row.progress(factor=job.fraction, text=text)
         row.operator(KEYLIFT_OT_cancel.bl_idname, text="", icon="CANCEL")
