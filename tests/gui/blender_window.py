@@ -33,11 +33,13 @@ class StepFailed(AssertionError):
 class BlenderWindow:
     """One Blender with its window open, and a mouse and a keyboard that are ours.
 
-    stalls: when the window hung during the last step, for how long, and in whose code (inside/stalls.py)
+    stalls:         when the window hung during the last step, for how long, and in whose code (inside/stalls.py)
+    longest_stalls: a line of text for each step
     """
 
     def __init__(self, blender: Blender, screen: Desktop, work: Path, pictures: Path) -> None:
         self.stalls: list[dict[str, Any]] = []
+        self.longest_stalls = ["   ms   own  step, and where Keylift's own was"]
         self._screen, self._work, self._pictures = screen, work, pictures
         self._taken = 0
         self._log = work / "blender.log"
@@ -92,6 +94,10 @@ class BlenderWindow:
             raise StepFailed(f"Blender hangs or has ended in '{step}':\n{self.last_words()}")
         answer = json.loads(line)
         self.stalls = answer["stalls"]
+        longest = max(self.stalls, key=lambda stall: stall["own_ms"], default=None)
+        if longest is not None:
+            everybodys = max(stall["ms"] for stall in self.stalls)
+            self.longest_stalls.append(f"{everybodys:5} {longest['own_ms']:5}  {step}  {longest['where']}")
         if "problem" in answer:
             raise StepFailed(f"{step}: {answer['problem']}")
         return answer["value"]

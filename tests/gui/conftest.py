@@ -72,6 +72,7 @@ def window(blender: Blender, work: Path, pictures: Path) -> Iterator[BlenderWind
         opened.close()
         pictures.mkdir(parents=True, exist_ok=True)
         (pictures / "blender.log").write_text(opened.log, encoding="utf-8")
+        (pictures / "stalls.txt").write_text("\n".join(opened.longest_stalls), encoding="utf-8")
 
 
 @pytest.hookimpl(wrapper=True)

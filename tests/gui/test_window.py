@@ -19,7 +19,7 @@ from gui.blenders import Blender
 everything = pytest.mark.skipif(
     os.environ.get("KEYLIFT_GUI") != "everything", reason="takes its time; python3 dev.py gui runs it"
 )
-pytestmark = [pytest.mark.gui, pytest.mark.slow]
+pytestmark = [pytest.mark.gui, pytest.mark.slow, pytest.mark.alone]
 
 EDITORS = ("VIEW_3D", "CLIP_EDITOR")
 ACTIONS = "[action.name for action in bpy.data.actions]"
@@ -98,6 +98,7 @@ def test_a_killed_worker_is_told_in_the_panel_and_the_next_click_works(window: B
     window.do("kill_worker")
     icon, words = window.do("wait_for_job", timeout_s=10)
     window.picture("killed")
+    window.do("dismiss_message")
     assert icon == "ERROR" and "The scene is as it was" in words
     assert window.do("evaluate", expression=ACTIONS) == ["cam03"]
     window.do("choose", use_range=True, first=1, last=12)

@@ -83,7 +83,8 @@ def find(name: str, editor: str = "VIEW_3D", part: str = "UI") -> Step:
         for button, places in seen.items():
             if button.startswith(f"{name}(") or button.endswith(f".{name}"):
                 return places[len(places) // 2]
-    raise LookupError(f"no button for {name} in {editor}; there are: {', '.join(seen)}")
+    there = ", ".join(seen) or "none at all: has a message popped up, and not been dismissed?"
+    raise LookupError(f"no button for {name} in {editor}; there are: {there}")
 
 
 def open_section(title: str, editor: str = "VIEW_3D") -> Step:

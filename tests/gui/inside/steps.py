@@ -126,6 +126,12 @@ def press_key(key: str, editor: str = "VIEW_3D", part: str = "WINDOW", ctrl: boo
     yield from hands.press(key, ctrl=ctrl, shift=shift)
 
 
+def dismiss_message() -> Step:
+    """Close the message that Blender pops up with an error, which keeps the mouse to itself until then."""
+    yield from hands.press("ESC")
+    yield from hands.redraw()
+
+
 def choose_file(path: str) -> Step:
     """Choose a file in the file browser that is open, and press its button."""
     yield from until(lambda: _file_browser() is not None)
@@ -190,10 +196,16 @@ def job() -> Any:
 
 
 def wait_for_job() -> Step:
-    """Wait until the job is over; returns what the panel says then: an icon and words."""
+    """Wait until the job is over; returns what the panel says then: an icon and words.
+
+    Raises RuntimeError when it says nothing, for the operator broke off.
+    """
     yield from until(lambda: job() is None)
     yield from hands.settle()
-    return addon("addon.scene_jobs").last_words(scene())
+    words = addon("addon.scene_jobs").last_words(scene())
+    if words is None:
+        raise RuntimeError("the panel has no word on how the job ended")
+    return words
 
 
 def wait_for_progress(fraction: float) -> Step:
