@@ -59,6 +59,9 @@ MATRIX = {
     "5.0": Blender("5.0.1", (3, 11), "numpy>=1.26,<2"),
     "5.2": Blender("5.2.3", (3, 13), "numpy>=2.2,<3"),
 }
+# More would run out of memory before they ran out of cores: each loads Blender and torch.
+MOST_TEST_PROCESSES = 4
+NO_TESTS_COLLECTED = 5
 OLDEST_AND_NEWEST = [next(iter(MATRIX)), list(MATRIX)[-1]]
 MATRIX_VENVS = ROOT / ".venv-matrix"
 ENOUGH_DISK_A_BLENDER_BYTES = 25 * 10**8
@@ -447,11 +450,26 @@ def test(fast: bool, pytest_options: list[str], matrix_too: bool = False) -> int
         demo_clip(name, python)
     if failed:
         say(f"== FAILED: {', '.join(failed)} (see above)")
-    say("== pytest")
-    command = [str(python), "-m", "pytest", *(["-m", "not slow"] if fast else []), *pytest_options]
-    tested = subprocess.run(command, cwd=str(ROOT), env=environment).returncode
+    tested = run_tests(python, fast, pytest_options)
     on_others = matrix(OLDEST_AND_NEWEST, []) if matrix_too else 0
     return tested or int(bool(failed)) or on_others
+
+
+def run_tests(python: Path, fast: bool, pytest_options: list[str]) -> int:
+    """Most tests on several cores at once, then those that measure time or need the screen, one after the other."""
+    wanted = " and not slow" if fast else ""
+    processes = str(min(os.cpu_count() or 1, MOST_TEST_PROCESSES))
+    outcomes = []
+    for name, which in (
+        (f"pytest, {processes} at once", ["-m", "not alone" + wanted, "-n", processes, "--dist", "loadfile"]),
+        ("pytest, one after the other", ["-m", "alone" + wanted]),
+    ):
+        say(f"== {name}")
+        command = [str(python), "-m", "pytest", *which, *pytest_options]
+        outcomes.append(subprocess.run(command, cwd=str(ROOT), env=clean_environment()).returncode)
+    # Options that pick tests may leave nothing to one of the two, and pytest then says so with this code.
+    found = [outcome for outcome in outcomes if outcome != NO_TESTS_COLLECTED]
+    return next((outcome for outcome in found if outcome), 0) if found else NO_TESTS_COLLECTED
 
 
 class MatrixRow(NamedTuple):

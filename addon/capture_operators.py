@@ -33,6 +33,7 @@ class _FromFootage(SceneWork):
         """Whom the outcome is for: names, for what they stand for may be gone by then."""
         settings = context.scene.keylift
         clip, armature = chosen_clip(context, settings), chosen_armature(context, settings)
+        assert clip is not None, "asked by poll"
         settings.clip = clip
         self._clip = clip.name
         self._armature = None if armature is None else armature.name

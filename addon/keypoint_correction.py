@@ -316,6 +316,7 @@ class KEYLIFT_OT_export_corrections(_OnKeypoints, bpy.types.Operator, ExportHelp
     def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
         """Propose a name after the clip."""
         clip = chosen_clip(context, context.scene.keylift)
+        assert clip is not None, "asked by poll"
         name = Path(clip.name).stem + (f"-{context.scene.keylift.person}" if context.scene.keylift.person > 1 else "")
         self.filepath = str(Path(bpy.path.abspath("//")) / f"{name}{_ENDING}")
         return ExportHelper.invoke(self, context, event)

@@ -129,7 +129,9 @@ class KEYLIFT_OT_recognise_rig(_OnArmature, bpy.types.Operator):
         except KeyliftError as problem:
             self.report({"ERROR"}, str(problem))
             return {"CANCELLED"}
-        self.report({"INFO"}, f"'{armature.name}' is a rig of the family {mapping.family}, score {mapping.score:.2f}")
+        self.report(
+            {"INFO"}, f"'{settings.mapped_armature}' is a rig of the family {mapping.family}, score {mapping.score:.2f}"
+        )
         return {"FINISHED"}
 
 
@@ -174,7 +176,7 @@ class KEYLIFT_OT_save_bone_map(_OnArmature, bpy.types.Operator):
 
     def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
         """Ask for a name."""
-        self.name = self.name or chosen_armature(context, context.scene.keylift).name
+        self.name = self.name or context.scene.keylift.mapped_armature
         return context.window_manager.invoke_props_dialog(self)
 
     def execute(self, context: bpy.types.Context) -> set[str]:

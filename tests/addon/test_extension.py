@@ -94,6 +94,7 @@ print("all well")
 """
 
 
+@pytest.mark.alone
 def test_the_zip_installs_enables_and_works(tmp_path: Path) -> None:
     pose = filmed(walk(10), Camera.guessed((1280, 720)), camera_from_world())[0]
     write_pose(tmp_path / "walk.pose.npz", pose)

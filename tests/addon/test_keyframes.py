@@ -421,6 +421,7 @@ def test_constraints_on_keyed_bones_are_told() -> None:
     assert "1 keyed bones" in summary.warnings[0] and "LeftLeg" in summary.warnings[0]
 
 
+@pytest.mark.alone
 def test_a_long_take_is_written_in_bulk() -> None:
     import time
 

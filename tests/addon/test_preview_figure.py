@@ -471,6 +471,7 @@ def test_bones_are_turned_as_the_body_is() -> None:
     assert np.abs(found - wanted).max() < 1e-3
 
 
+@pytest.mark.alone
 def test_a_long_take_is_there_at_once() -> None:
     pose = unsure(walking(1000), "l_wrist", 0.5 + 0.4 * np.sin(np.arange(1000) / 9))
     begun = time.perf_counter()

@@ -93,6 +93,7 @@ def test_a_worker_knows_its_package_only_from_where_it_is_told(tmp_path: Path) -
         process.stop()
 
 
+@pytest.mark.alone
 def test_a_request_to_stop_is_heard_within_half_a_second(worker: Worker, footage: Path, tmp_path: Path) -> None:
     output = tmp_path / "out" / "x.keypoints.npz"
     job = worker.request(["detect", str(footage), "-o", str(output)])
@@ -112,6 +113,7 @@ def test_a_request_to_stop_is_heard_within_half_a_second(worker: Worker, footage
     assert not output.exists()
 
 
+@pytest.mark.alone
 def test_one_that_does_not_listen_is_ended(worker: Worker, footage: Path, tmp_path: Path) -> None:
     job = worker.request(["detect", str(footage), "-o", str(tmp_path / "x.keypoints.npz")])
     wait_for(worker, Progressed)

@@ -103,6 +103,7 @@ def runs(folder: Path, code: str) -> bool:
     return subprocess.run([str(python_of(folder)), "-I", "-c", code], capture_output=True).returncode == 0
 
 
+@pytest.mark.alone
 def test_it_is_made_from_a_folder_of_wheels_without_a_network(plan: EnvironmentPlan) -> None:
     plan = replace(plan, version="0.1.0", proof=("-c", "import os, two; print(os.environ['OURS'])"))
     setup = EnvironmentSetup(replace(plan, variables={"OURS": "reached"}))
@@ -133,6 +134,7 @@ def test_it_is_made_from_a_folder_of_wheels_without_a_network(plan: EnvironmentP
     assert not (plan.folder.parent / "fetched").exists(), "what was fetched is of no more use"
 
 
+@pytest.mark.alone
 def test_stopped_it_ends_at_once_and_goes_on_from_there(begun: EnvironmentPlan, wheels: Path) -> None:
     # A package that takes its time to build, as large ones take to fetch.
     slow = wheels / "slow-1.0"

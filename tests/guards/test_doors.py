@@ -35,6 +35,7 @@ def test_nothing_heavy_is_loaded(code: str, tmp_path: Path) -> None:
     assert not loaded & set(HEAVY)
 
 
+@pytest.mark.alone
 def test_help_comes_at_once(tmp_path: Path) -> None:
     took = []
     for _ in range(3):

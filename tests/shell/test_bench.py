@@ -31,6 +31,9 @@ from keylift.shell.reporting import Reporter
 from keylift.training.bench import _MIRROR, PlainLifter, compared, in_turn, peak_memory_bytes
 from shell_runs import keylift
 
+# Times and peaks of memory are not to be measured beside other work.
+pytestmark = pytest.mark.alone
+
 
 def test_a_quick_bench_measures_everything(tmp_path: Path) -> None:
     run = keylift("bench", "--quick", "--json", "--device", "cpu", cwd=tmp_path)
