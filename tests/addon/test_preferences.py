@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 import time
 from collections.abc import Iterator
@@ -21,6 +22,11 @@ from keylift.addon.environment_making import EnvironmentSetup, SetupState
 from keylift.addon.torch_builds import TorchBuild
 from keylift.addon.worker_environment import EnvironmentMissingError, EnvironmentPlan
 from rig_samples import empty_scene
+
+beside_everything = pytest.mark.skipif(
+    any(importlib.util.find_spec(name) is None for name in ("torch", "mediapipe")),
+    reason="this Python has a Blender, and not what the worker needs",
+)
 
 
 @pytest.fixture(autouse=True)
@@ -52,6 +58,7 @@ def chosen(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Chosen:
     return made
 
 
+@beside_everything
 def test_blender_as_a_module_beside_everything_needs_no_set_up() -> None:
     assert preferences.worker_python(bpy.context) == Path(sys.executable)
     assert preferences.device(bpy.context) == "auto"
@@ -65,6 +72,7 @@ def test_without_a_worker_it_says_which_button_to_press(chosen: Chosen) -> None:
         bpy.ops.keylift.self_test()
 
 
+@beside_everything
 def test_an_interpreter_of_ones_own(chosen: Chosen, tmp_path: Path) -> None:
     chosen.environment = "OWN"
     for wrong in ("", str(tmp_path / "nowhere")):
@@ -238,6 +246,7 @@ def test_stopping_a_set_up_leaves_no_worker(small: EnvironmentPlan) -> None:
     assert not bpy.ops.keylift.cancel_set_up.poll()
 
 
+@beside_everything
 def test_the_self_test_tells_the_device_and_the_doctor_what_is_there() -> None:
     assert bpy.ops.keylift.self_test() == {"FINISHED"}
     assert "frames a second on cpu" in environment_setup.known.tested
