@@ -659,8 +659,9 @@ def _put_markers(track: Any, frames: np.ndarray, co: np.ndarray, mute: np.ndarra
         track.markers.delete_frame(frame)
     placed = co.astype(np.float32) - np.array(track.offset, np.float32)
     track.markers.foreach_set("co", placed.ravel())
-    track.markers.foreach_set("mute", mute)
-    track.markers.foreach_set("is_keyed", keyed)
+    # Newer numpy's truth values are taken only where they lie side by side.
+    track.markers.foreach_set("mute", np.ascontiguousarray(mute))
+    track.markers.foreach_set("is_keyed", np.ascontiguousarray(keyed))
 
 
 def _keep(clip: bpy.types.MovieClip, person: int, detection: Detection, owner: str) -> None:
