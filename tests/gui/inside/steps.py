@@ -200,8 +200,8 @@ def wait_for_job() -> Step:
 
     Raises RuntimeError when it says nothing, for the operator broke off.
     """
+    # Nothing more, so that what it takes to apply the result does not count among the stalls while the job ran.
     yield from until(lambda: job() is None)
-    yield from hands.settle()
     words = addon("addon.scene_jobs").last_words(scene())
     if words is None:
         raise RuntimeError("the panel has no word on how the job ended")
