@@ -30,7 +30,7 @@ _PAPER, _GRID, _PATH, _INK = (247, 246, 243), (214, 211, 205), (150, 146, 138), 
 _TIMES_90K = 90_000
 # What was repaired: its colour, and what the picture says about it.
 _EXCHANGED_INK, _BRIDGED_INK, _DOUBTED_INK = (255, 40, 200), (0, 230, 118), (255, 214, 0)
-_CORRECTED_INK = (255, 255, 255)
+_CORRECTED_INK = (0, 220, 255)
 _REPAIRS = (
     ((Change.BODY_EXCHANGED, Change.LIMB_EXCHANGED), _EXCHANGED_INK, "sides exchanged back"),
     ((Change.OUTLIER_BRIDGED, Change.DROP_OUT_BRIDGED), _BRIDGED_INK, "bridged"),

@@ -49,15 +49,19 @@ def check_sides(
     camera:  the lens; guessed when None
     settled: (F,) True for frames whose sides are known to be right; None = of none
 
-    A track that is right comes back as it is, and frames in which an artist put a keypoint of either side.
+    A track that is right comes back as it is. So do frames in which an artist put, or took away, a keypoint that has a
+    counterpart.
     """
     settings = settings or SideCheckSettings()
-    if not track.seen.any():
-        return track
     camera = Camera.guessed(track.size_px) if camera is None else camera.resized(track.size_px)
     order = mirrored_layout(KEYPOINT_LAYOUTS[track.layout])
     other = replace(track, xy_px=track.xy_px[:, order], confidence=track.confidence[:, order])
-    doubt = _doubt(other, camera, lifter) - _doubt(track, camera, lifter)
+    asked = np.flatnonzero(track.seen if settled is None else track.seen & ~settled)
+    if len(asked) == 0:
+        return track
+    rows = slice(int(asked[0]), int(asked[-1]) + 1)
+    doubt = np.zeros(len(track.time_s))
+    doubt[rows] = _doubt(other, camera, lifter, rows) - _doubt(track, camera, lifter, rows)
     seconds = np.gradient(track.time_s) if len(track.time_s) > 1 else np.array([1 / 30])
     # What speaks for exchanged sides is negative.
     stay_exchanged = np.where(track.seen, (settings.trust * doubt + settings.exchanged) * seconds, 0.0)
@@ -72,10 +76,10 @@ def check_sides(
     return with_sides_exchanged(track, exchanged)
 
 
-def _doubt(track: KeypointTrack, camera: Camera, lifter: RayLifter) -> np.ndarray:
-    """(F,) mean logarithm of the error that the lifter expects."""
+def _doubt(track: KeypointTrack, camera: Camera, lifter: RayLifter, rows: slice) -> np.ndarray:
+    """(N,) mean logarithm of the error that the lifter expects in ``rows``."""
     xy_px, confidence = lifter_points(track)
-    body = lift_rays(lifter, camera.rays(xy_px), confidence, track.time_s)
+    body = lift_rays(lifter, camera.rays(xy_px), confidence, track.time_s, rows=rows)
     return np.log(body.expected_error_m[:, 1:]).mean(axis=1)
 
 

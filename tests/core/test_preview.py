@@ -105,3 +105,16 @@ def test_repaired_keypoints_are_ringed_and_told_in_words_where_there_are_any(tra
     assert np.abs(ring - track.xy_px[10, 9]).max() < 3
     changes[:9] = Change.BODY_EXCHANGED
     assert len(pixels(drawn(changes), _EXCHANGED_INK)[0]) > len(rows)
+
+
+@pytest.mark.parametrize("change", [change for change in Change if change != Change.UNTOUCHED])
+def test_every_change_has_a_ring_and_words(tracks, change):
+    _, track = tracks
+    blank = np.full((480, 640, 3), 128, np.uint8)
+    changes = np.zeros(21, np.uint8)
+    plain, told = blank.copy(), blank.copy()
+    draw_keypoints(plain, track.xy_px[10], track.confidence[10], track.layout, changes)
+    changes[9] = change
+    draw_keypoints(told, track.xy_px[10], track.confidence[10], track.layout, changes)
+    different = (plain != told).any(axis=-1)
+    assert different[:40].any() and different[40:].any()

@@ -55,6 +55,35 @@ def test_keypoints_of_the_first_schema_are_read_as_untouched(tmp_path, tracks):
         read_keypoints(path)
 
 
+def test_poses_of_the_first_schema_do_not_know_what_they_were_lifted_from(tmp_path, tracks):
+    pose, track = tracks
+    path = tmp_path / "a.pose.npz"
+    write_pose(path, replace(pose, lifted_from=track.fingerprints()))
+    assert np.array_equal(read_pose(path).lifted_from, track.fingerprints())
+    with np.load(path, allow_pickle=False) as file:
+        arrays = dict(file)
+    del arrays["lifted_from"]
+    np.savez(path, **{**arrays, "schema_version": 1})
+    assert read_pose(path).lifted_from.shape == (0,)
+    np.savez(path, **{**arrays, "schema_version": 2})
+    with pytest.raises(FileFormatError, match="lifted_from"):
+        read_pose(path)
+
+
+def test_fingerprints_tell_frames_with_other_keypoints_and_survive_files(tmp_path, tracks):
+    _, track = tracks
+    track.xy_px[3], track.confidence[3] = np.nan, 0
+    write_keypoints(tmp_path / "a.keypoints.npz", track)
+    fingerprints = track.fingerprints()
+    assert np.array_equal(read_keypoints(tmp_path / "a.keypoints.npz").fingerprints(), fingerprints)
+    moved, doubted, seen = track.xy_px.copy(), track.confidence.copy(), track.xy_px.copy()
+    moved[5, 4, 0] += 0.1
+    doubted[6, 4] = 0.9
+    seen[3, 4] = 100.0
+    for row, other in ((5, {"xy_px": moved}), (6, {"confidence": doubted}), (3, {"xy_px": seen})):
+        assert np.flatnonzero(replace(track, **other).fingerprints() != fingerprints).tolist() == [row]
+
+
 @pytest.mark.parametrize(
     "changes", [np.full((12, 21), 77, np.uint8), np.zeros((12, 5), np.uint8), np.zeros((12, 21), float)]
 )
