@@ -6,6 +6,7 @@ import hashlib
 import importlib.util
 import os
 import platform
+import queue
 import re
 import shutil
 import subprocess
@@ -22,6 +23,7 @@ from typing import Any
 import pytest
 
 from checkout import ROOT
+from keylift.addon import environment_making
 from keylift.addon import torch_builds as builds_module
 from keylift.addon import worker_environment as environment
 from keylift.addon.environment_making import EnvironmentSetup
@@ -143,14 +145,16 @@ def test_stopped_it_ends_at_once_and_goes_on_from_there(begun: EnvironmentPlan, 
     (slow / "pyproject.toml").write_text(
         '[build-system]\nrequires = []\nbuild-backend = "slow"\nbackend-path = ["."]\n', encoding="utf-8"
     )
+    alive = wheels / "alive"
     (slow / "slow.py").write_text(
-        "import pathlib, time; pathlib.Path(__file__).with_name('began').touch(); time.sleep(60)", encoding="utf-8"
+        f"import pathlib, time\nfor _ in range(600):\n    pathlib.Path({str(alive)!r}).touch()\n    time.sleep(0.1)\n",
+        encoding="utf-8",
     )
     slow_plan = replace(begun, requirements=begun.requirements.with_name("slow.txt"))
     slow_plan.requirements.write_text(f"one==1.0\n{slow.as_uri()}\n", encoding="utf-8")
     setup = EnvironmentSetup(slow_plan)
     until = time.monotonic() + 60
-    while not list((begun.folder.parent / "fetched").rglob("began")) and not (slow / "began").exists():
+    while not alive.exists():
         assert not setup.poll().over and time.monotonic() < until
         time.sleep(0.02)
     began = time.monotonic()
@@ -159,16 +163,31 @@ def test_stopped_it_ends_at_once_and_goes_on_from_there(begun: EnvironmentPlan, 
     state = setup.wait()
     assert time.monotonic() - began < 0.5
     assert isinstance(state.problem, Cancelled) and "Stopped" in str(state.problem)
+    alive.unlink()
+    time.sleep(0.3)
+    assert not alive.exists(), "what it had started has ended too"
     assert is_begun(begun.folder) and not is_complete(begun.folder)
     again = EnvironmentSetup(begun)
     assert again.wait().done and runs(begun.folder, "import two")
     assert "-m venv" not in again.log.read_text(encoding="utf-8"), "what was there was gone on with"
 
 
-def test_stopped_before_its_first_process_it_ends_as_well(plan: EnvironmentPlan) -> None:
+def test_stopped_while_a_process_is_being_started_it_ends_as_well(
+    plan: EnvironmentPlan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start, setups = subprocess.Popen, queue.Queue[EnvironmentSetup]()
+
+    def start_and_stop(command: Any, **options: Any) -> Any:
+        process = start([sys.executable, "-c", "import time; time.sleep(30)"], **options)
+        setups.get().cancel()
+        return process
+
+    monkeypatch.setattr(environment_making.subprocess, "Popen", start_and_stop)
     setup = EnvironmentSetup(plan)
-    setup.cancel()
+    setups.put(setup)
+    began = time.monotonic()
     assert "Stopped" in str(setup.wait().problem) and not is_complete(plan.folder)
+    assert time.monotonic() - began < 10
 
 
 def test_what_is_broken_is_made_anew(begun: EnvironmentPlan, monkeypatch: pytest.MonkeyPatch) -> None:
