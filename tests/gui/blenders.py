@@ -71,8 +71,10 @@ class InstalledBlender:
 _ENTER = """
 set -e
 root=$1; work=$2; shift 2
-mkdir -p "$root$work" "$root/host"
+mkdir -p "$root/host" "$root/var/cache/mesa"
 mount --rbind / "$root/host"
+mount -t tmpfs none "$root/tmp"
+mkdir -p "$root$work"
 for folder in /dev /proc /sys "$work"; do mount --rbind "$folder" "$root$folder"; done
 exec chroot "$root" "$@"
 """

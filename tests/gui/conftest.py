@@ -84,7 +84,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     return report
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def one_after_the_other(request: pytest.FixtureRequest, window: BlenderWindow) -> Iterator[None]:
     """Each test goes on where the one before left the window. After one that failed, none can; it leaves a picture."""
     session = request.session.stash
