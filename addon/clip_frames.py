@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 import struct
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import BinaryIO
@@ -56,7 +57,8 @@ def clip_frames(clip: bpy.types.MovieClip, time_s: np.ndarray, frame_index: np.n
     if clip.source == "SEQUENCE":
         position = _numbers_from_first(clip, time_s, frame_index)
     elif clip.fps > 0:
-        position = _first_shown(time_s, _exact_rate(clip.fps))
+        track = _picture_track(clip_path(clip))
+        position = _first_shown(time_s, _exact_rate(clip.fps), _clock(time_s) if track is None else track.ticks_per_s)
     else:
         position = frame_index
     return position.astype(np.int64) + 1 - clip.frame_offset
@@ -67,14 +69,13 @@ def is_shown(frames: np.ndarray) -> np.ndarray:
     return np.append(np.diff(frames) > 0, True)
 
 
-def _first_shown(time_s: np.ndarray, rate: float) -> np.ndarray:
+def _first_shown(time_s: np.ndarray, rate: float, ticks_per_s: int) -> np.ndarray:
     """Blender looks for the picture that has begun at frame / rate, rounded to a tick of the file's clock."""
-    half_tick_s = 0.5 / _clock(time_s)
-    return np.ceil((time_s - half_tick_s) * rate - 1e-6)
+    return np.ceil((time_s - 0.5 / ticks_per_s) * rate - 1e-6)
 
 
 def _clock(time_s: np.ndarray) -> int:
-    """Ticks a second of the clock that the times were written with, as far as it matters."""
+    """Ticks a second of the clock that the times seem to have been written with."""
     for rate in _COARSE_CLOCKS:
         if np.abs(time_s * rate - np.round(time_s * rate)).max() < 1e-3:
             return rate
@@ -118,13 +119,13 @@ def picture_turn(clip: bpy.types.MovieClip, size_px: tuple[int, int]) -> tuple[T
     size_px: (width, height) of the upright picture
     Before 4.4 Blender shows footage as it is stored, which for phones often is lying on its side.
     """
-    told = _turn_in_file(clip_path(clip)) if clip.source == "MOVIE" else UPRIGHT
-    if told is None:
-        lies = _lies_on_its_side(clip, size_px)
-        return (_PORTRAIT, False) if lies else (UPRIGHT, True)
-    if told[0] == 0:
-        return (told if _lies_on_its_side(clip, size_px) else UPRIGHT), True
-    return (told if bpy.app.version < _TURNS_FOOTAGE else UPRIGHT), True
+    if clip.source != "MOVIE":
+        return UPRIGHT, True
+    track = _picture_track(clip_path(clip))
+    if track is None:
+        return (_PORTRAIT, False) if _lies_on_its_side(clip, size_px) else (UPRIGHT, True)
+    shown_as_stored = _lies_on_its_side(clip, size_px) if track.turn[0] == 0 else bpy.app.version < _TURNS_FOOTAGE
+    return (track.turn if shown_as_stored else UPRIGHT), True
 
 
 def _lies_on_its_side(clip: bpy.types.MovieClip, size_px: tuple[int, int]) -> bool:
@@ -150,25 +151,40 @@ def picture_from_clip(co: np.ndarray, size_px: tuple[int, int], turn: Turn) -> n
     return (np.stack([a * p + c * q, b * p + d * q], axis=-1) + 0.5) * np.array(size_px)
 
 
-def _turn_in_file(path: Path) -> Turn | None:
-    """The turn that an MP4 or MOV file asks for; None for other files, and where it can't be told."""
+# ---- What MP4 and MOV files say -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _PictureTrack:
+    """The track of a file that holds its pictures. ticks_per_s: of the clock that their times are counted in"""
+
+    turn: Turn
+    ticks_per_s: int
+
+
+def _picture_track(path: Path) -> _PictureTrack | None:
+    """What an MP4 or MOV file says; None for other files, and for what can't be made sense of."""
     try:
         with open(path, "rb") as file:
             file.seek(0, 2)
-            end = file.tell()
-            for content in _boxes(file, 0, end, b"moov"):
-                for track in _boxes(file, *content, b"trak"):
-                    for header in _boxes(file, *track, b"tkhd"):
-                        turn = _turn_in_header(file, *header)
-                        if turn is not None:
-                            return turn
+            for movie in _boxes(file, (0, file.tell()), b"moov"):
+                for track in _boxes(file, movie, b"trak"):
+                    turn = next((_turn(file, header) for header in _boxes(file, track, b"tkhd")), None)
+                    clocks = [
+                        _ticks_per_s(file, header)
+                        for media in _boxes(file, track, b"mdia")
+                        for header in _boxes(file, media, b"mdhd")
+                    ]
+                    if turn is not None and clocks and clocks[0] > 0:
+                        return _PictureTrack(turn, clocks[0])
     except (OSError, struct.error):
         return None
     return None
 
 
-def _boxes(file: BinaryIO, start: int, end: int, wanted: bytes) -> list[tuple[int, int]]:
-    """Where the contents of boxes of a kind begin and end, within a box of which that is known."""
+def _boxes(file: BinaryIO, within: tuple[int, int], wanted: bytes) -> list[tuple[int, int]]:
+    """Where the contents of boxes of a kind begin and end."""
+    start, end = within
     found = []
     for _ in range(_MOST_BOXES):
         if start + 8 > end:
@@ -188,14 +204,22 @@ def _boxes(file: BinaryIO, start: int, end: int, wanted: bytes) -> list[tuple[in
     return found
 
 
-def _turn_in_header(file: BinaryIO, start: int, end: int) -> Turn | None:
-    """The turn of a track that has a picture."""
-    file.seek(start)
-    content = file.read(min(end - start, 104))
-    # Version 1 has three times of 8 bytes where version 0 has 4.
+def _turn(file: BinaryIO, header: tuple[int, int]) -> Turn | None:
+    """How a track's pictures are to be turned; None for a track without pictures."""
+    file.seek(header[0])
+    content = file.read(104)
+    # Times take 8 bytes each rather than 4 from version 1 on.
     place = 52 if content[:1] == b"\x01" else 40
     a, b, _, c, d, _, _, _, _, width, height = struct.unpack(">9i2I", content[place : place + 44])
     if not width or not height:
         return None
-    turn = tuple((value > 0) - (value < 0) for value in (a, b, c, d))
-    return turn if abs(turn[0] * turn[3] - turn[1] * turn[2]) == 1 and turn.count(0) == 2 else UPRIGHT  # type: ignore[return-value]
+    a, b, c, d = ((value > 0) - (value < 0) for value in (a, b, c, d))
+    quarter_turns = abs(a * d - b * c) == 1 and (a, b, c, d).count(0) == 2
+    return (a, b, c, d) if quarter_turns else UPRIGHT
+
+
+def _ticks_per_s(file: BinaryIO, header: tuple[int, int]) -> int:
+    file.seek(header[0])
+    content = file.read(24)
+    place = 20 if content[:1] == b"\x01" else 12
+    return int(struct.unpack(">I", content[place : place + 4])[0])

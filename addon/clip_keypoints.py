@@ -49,6 +49,8 @@ _MOST_BYTES = 256 << 20
 # A marker's square, as a share of the person's height, and its bounds.
 _PATTERN, _PATTERN_PX = 0.012, (7.0, 21.0)
 _SEARCH = 2.5
+# A marker so many pictures away, or at no number, is broken.
+_NOWHERE = 1000.0
 # Keypoints of the same person, seen twice, lie within this share of the person's height.
 _SAME_PERSON = 0.15
 # A renamed track is told by this share of its markers being where they were put.
@@ -254,7 +256,8 @@ def _read_track(track: Any, detection: Detection, co: np.ndarray, seen: np.ndarr
     exact = within & (detection.shown_frames[place] == frames)
     # A picture may stay for several frames, and be corrected on any of them: what was done last in time holds.
     touched_later = within & ~exact & (is_keyed | mute)
-    for some in (exact, touched_later):
+    somewhere = (np.abs(all_co) < _NOWHERE).all(axis=-1)
+    for some in (exact & somewhere, touched_later & somewhere):
         co[place[some]], seen[place[some]], keyed[place[some]] = all_co[some], ~mute[some], is_keyed[some]
 
 
@@ -301,6 +304,7 @@ def _renamed_object(clip: bpy.types.MovieClip, detection: Detection, person: int
         ]
         if len(shares) * 2 >= len(detection.names):
             likeness[candidate.name] = float(np.mean(shares))
+    likeness = {name: share for name, share in likeness.items() if share >= _SAME_TRACK}
     return max(likeness, key=lambda name: likeness[name], default=None)
 
 
@@ -519,6 +523,9 @@ def _replace(clip: bpy.types.MovieClip, tracks: dict[int, KeypointTrack], among:
         del clip[_key(person)]
     for number, plan in plans.items():
         _write(clip, number, plan, earlier.get(number))
+    if tracks:
+        # Blender leaves out of a file what nothing in it uses, and with it the artist's work.
+        clip.use_fake_user = True
     if active in clip.tracking.objects:
         clip.tracking.objects.active = clip.tracking.objects[active]
     clip.update_tag()
@@ -622,8 +629,8 @@ def _write(clip: bpy.types.MovieClip, person: int, plan: _Plan, earlier: _Earlie
     if owner is None:
         owner = clip.tracking.objects.new(f"Keylift person {person}")
         tracks = [None] * len(detection.names)
-    sure = np.nanmean(np.where(detection.track.seen[:, None], detection.track.confidence, np.nan), axis=0)
-    colours = confidence_colours(np.nan_to_num(sure))
+    seen = detection.track.seen
+    colours = confidence_colours(detection.track.confidence[seen].sum(axis=0) / max(int(seen.sum()), 1))
     half = _pattern_px(detection.track) / 2 / np.array(clip.size if min(clip.size) else detection.clip_size_px)
     for point, name in enumerate(detection.names):
         track = tracks[point]
