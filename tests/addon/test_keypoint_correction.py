@@ -11,10 +11,10 @@ import pytest
 
 pytest.importorskip("bpy")
 
+import av
 import bpy
 
 import keylift
-from footage_samples import numbered_pictures, write_video
 from keylift.addon.clip_keypoints import detection_of, read_keypoints, tracks_of, write_everybody
 from keylift.core.skeletons import MEDIAPIPE_33_NAMES, mirrored_layout
 from keylift.core.track_files import read_keypoints as read_file
@@ -53,9 +53,20 @@ def keypoints(person: int) -> KeypointTrack:
     )
 
 
+def write_film(path: Path) -> None:
+    """So many grey pictures, 25 a second."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+        for _ in range(FRAMES):
+            picture = av.VideoFrame.from_ndarray(np.full((64, 96, 3), 128, np.uint8), format="rgb24")
+            container.mux(stream.encode(picture))
+        container.mux(stream.encode())
+
+
 @pytest.fixture
 def clip(tmp_path: Path) -> Any:
-    write_video(tmp_path / "film.mp4", numbered_pictures(FRAMES))
+    write_film(tmp_path / "film.mp4")
     clip = bpy.data.movieclips.load(str(tmp_path / "film.mp4"))
     clip.frame_start = START
     write_everybody(clip, [keypoints(1), keypoints(2)])
