@@ -122,7 +122,7 @@ def _fetch_wheel(folder: Path) -> Path:
     command += ["--implementation", "cp", "--python-version", python_version, "--abi", abi]
     again = "Check the connection to the package index and run it again, or name a bundle with --detector-model FILE."
     if os.environ.get("PIP_NO_INDEX"):
-        again = "Blender is set to stay offline. Allow online access under Preferences > System > Network, and try again."
+        again = "Blender is set to stay offline. Allow online access under Preferences > System > Network."
     try:
         done = subprocess.run(
             command,
