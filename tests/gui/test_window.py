@@ -110,7 +110,7 @@ def test_a_killed_worker_is_told_in_the_panel_and_the_next_click_works(window: B
 
 @everything
 def test_each_section_opens(window: BlenderWindow) -> None:
-    for title in ("Footage", "Detect", "Lift", "Target", "Retarget", "Result"):
+    for title in ("Footage", "Detect", "Check", "Lift", "Target", "Retarget", "Result"):
         window.do("open_section", title=title)
         window.picture(f"section-{title.lower()}", editor="VIEW_3D", part="UI")
 
