@@ -10,7 +10,7 @@ import pytest
 
 from keylift.core.camera import Camera
 from keylift.core.camera_motion import CameraMotion
-from keylift.core.errors import FileFormatError
+from keylift.core.errors import Cancelled, FileFormatError
 from keylift.core.keypoint_repair import repair
 from keylift.core.lift import lift, pinned_points
 from keylift.core.lifter.lifting import RayLifter, load_ray_lifter
@@ -158,6 +158,21 @@ def test_a_correction_taken_back_is_lifted_back(
     assert changed.sum() == BAD.stop - BAD.start
     back = relift(wrong, once_pose, changed, lifter=lifter)
     assert off_mm(back.pose, previous).mean() < 5
+
+
+def test_it_tells_how_far_it_is_and_can_be_stopped(
+    corrected: KeypointTrack, previous: PoseTrack, lifter: RayLifter
+) -> None:
+    changed, told = changed_frames(corrected, previous), []
+
+    def listen(done: int, total: int | None) -> bool:
+        told.append((done, total))
+        return True
+
+    frames = int(relift(corrected, previous, changed, lifter=lifter, progress=listen).frames.sum())
+    assert told == sorted(told) and told[-1] == (frames, frames) and len(told) > 2
+    with pytest.raises(Cancelled):
+        relift(corrected, previous, changed, lifter=lifter, progress=lambda done, total: False)
 
 
 def test_nothing_changed_is_nothing_done(wrong: KeypointTrack, previous: PoseTrack, lifter: RayLifter) -> None:
