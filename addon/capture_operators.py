@@ -176,7 +176,7 @@ class KEYLIFT_OT_relift(_FromKeypoints, bpy.types.Operator):
         """Lift where keypoints differ from those that the take was lifted from."""
         self._remember(context)
         take = active_take(context.scene)
-        pose_of(take)
+        lifted_by = pose_of(take).weights.name
         self._take = take.name
         if take.clip is not None:
             self._clip = take.clip.name
@@ -184,7 +184,8 @@ class KEYLIFT_OT_relift(_FromKeypoints, bpy.types.Operator):
         clip, cache = self._footage(), writable_cache(context)
         keypoints = keypoints_file(clip, take.person, cache)
         previous = Path(bpy.path.abspath(take.pose_file))
-        lift = lift_choice(context, clip, cache)
+        # By the same lifter, whichever was chosen since; of one that learnt from the clip, what it learnt from.
+        lift = replace(lift_choice(context, clip, cache), weights=lifted_by.removesuffix("+adapted"))
         if take.motion_file:
             # The one that it was lifted with, whatever the clip was solved to since.
             lift = replace(lift, camera_motion=Path(bpy.path.abspath(take.motion_file)))

@@ -108,7 +108,7 @@ class _Main(_Section):
         if settings.clip is None and clip is not None:
             layout.label(text=f"Footage: {clip.name}", icon="INFO")
         if settings.armature is None:
-            meant = f"Onto {armature.name}" if armature is not None else "Onto a figure, until you choose an armature"
+            meant = f"Onto {armature.name}" if armature is not None else "Onto a plain figure"
             layout.label(text=meant, icon="INFO")
 
     @staticmethod

@@ -148,7 +148,7 @@ class SceneWork:
 
     def _concluded(self, context: bpy.types.Context, job: Job) -> set[str]:
         if job.state is State.STOPPED:
-            self._tell("INFO", "Stopped. The scene is as it was")
+            self._tell("CANCEL", "Stopped. The scene is as it was")
             return {"CANCELLED"}
         try:
             if job.problem is not None:
@@ -167,9 +167,9 @@ class SceneWork:
 
     def _tell(self, kind: str, text: str, *more: str) -> None:
         """In the report, which passes, and in the panel, where it stays."""
-        icon = {"ERROR": "ERROR", "INFO": "CHECKMARK"}[kind]
+        icon = {"ERROR": "ERROR", "INFO": "CHECKMARK", "CANCEL": "INFO"}[kind]
         _last_words[self._owner] = (icon, "\n".join([text, *more]))
-        self.report({kind}, text)  # type: ignore[attr-defined]
+        self.report({"ERROR" if kind == "ERROR" else "INFO"}, text)  # type: ignore[attr-defined]
         if not bpy.app.background:
             _redraw()
 

@@ -82,6 +82,18 @@ def test_a_keypoint_is_dragged_to_where_it_belongs(window: BlenderWindow) -> Non
     np.testing.assert_allclose(moved, by, atol=0.01)
 
 
+def test_relifting_puts_the_correction_to_use_in_one_undo_step(window: BlenderWindow) -> None:
+    before = window.do("evaluate", expression=ACTIONS)
+    window.do("open_section", title="Check")
+    window.do("press", name="keylift.relift")
+    icon, words = window.do("wait_for_job", timeout_s=JOB_S)
+    window.picture("relifted")
+    assert icon == "CHECKMARK" and "lifted anew" in words, words
+    assert len(window.do("evaluate", expression=ACTIONS)) == len(before) + 1
+    window.do("press_key", key="Z", ctrl=True)
+    assert window.do("evaluate", expression=ACTIONS) == before
+
+
 def test_esc_stops_a_job_at_once(window: BlenderWindow) -> None:
     # Otherwise the keypoints would be there already.
     window.do("choose", repair=False)
