@@ -120,9 +120,10 @@ def _fetch_wheel(folder: Path) -> Path:
     command = [sys.executable, "-m", "pip", "download", _WHEEL, "--no-deps", "--only-binary=:all:", "--quiet"]
     command += ["--disable-pip-version-check", "--no-input", "--dest", str(folder), "--platform", platform]
     command += ["--implementation", "cp", "--python-version", python_version, "--abi", abi]
-    again = "Check the connection to the package index and run it again, or name a bundle with --detector-model FILE."
-    if os.environ.get("PIP_NO_INDEX"):
-        again = "Blender is set to stay offline. Allow online access under Preferences > System > Network."
+    again = (
+        "Check the connection to the package index (inside Blender also Preferences > System > Network > Allow Online "
+        "Access) and run it again, or name a bundle with --detector-model FILE."
+    )
     try:
         done = subprocess.run(
             command,

@@ -15,6 +15,7 @@ import av
 import bpy
 from bpy_extras.object_utils import world_to_camera_view
 
+import keylift
 from keylift.addon.clip_lens import CameraPath, clip_camera
 from keylift.addon.footage_background import BACKGROUND_MARK, camera_on_footage, look_through, show_footage
 from keylift.addon.timeline import is_animated
@@ -296,21 +297,12 @@ def test_a_world_that_was_turned_since_is_still_the_poses_own(clip: Any) -> None
 
 
 def test_our_moving_camera_is_no_animation_of_the_artists(clip: Any) -> None:
-    bpy.types.Scene.keylift = bpy.props.PointerProperty(type=_takes())  # type: ignore[attr-defined]
+    keylift.register()
     try:
         matched(walking(), clip, motion=path())
         assert not is_animated(bpy.context.scene)
     finally:
-        del bpy.types.Scene.keylift  # type: ignore[attr-defined]
-
-
-def _takes() -> type:
-    from keylift.addon.settings import CLASSES
-
-    for cls in CLASSES:
-        if not hasattr(bpy.types, cls.__name__):
-            bpy.utils.register_class(cls)
-    return CLASSES[-1]
+        keylift.unregister()
 
 
 def test_a_view_looks_through_the_camera(clip: Any) -> None:
