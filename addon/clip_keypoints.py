@@ -129,21 +129,28 @@ class Detection:
 class Marks:
     """What a person's tracks say of each picture that Blender shows.
 
-    co:    (S, K, 2) float32 where the markers are
-    seen:  (S, K) whether they are enabled
-    keyed: (S, K) whether a person has said that they are right
-    there: (K,) whether the keypoint has a track
+    co:        (S, K, 2) float32 where the markers are
+    seen:      (S, K) whether they are enabled
+    keyed:     (S, K) whether a person has said that they are right
+    exchanged: (S, K) whether they were given the place of their counterpart, and corrected from there
+    there:     (K,) whether the keypoint has a track
     """
 
     co: np.ndarray
     seen: np.ndarray
     keyed: np.ndarray
+    exchanged: np.ndarray
     there: np.ndarray
 
     def corrected(self, detection: Detection) -> np.ndarray:
         """(S, K) where they say something else than the detector, or the same, but said by a person."""
         moved = detection.apart_px(self.co, detection.co) > MOVED_PX
         return self.there & ((self.seen != detection.seen) | (self.seen & (moved | self.keyed)))
+
+    def base(self, detection: Detection) -> np.ndarray:
+        """(S, K, 2) where the markers were before they were moved one by one."""
+        other = detection.co[:, mirrored_layout(detection.names)]
+        return np.where(self.exchanged[..., None], other, detection.co)
 
 
 @dataclass(frozen=True, eq=False)
@@ -245,7 +252,7 @@ def read_marks(clip: bpy.types.MovieClip, person: int) -> Marks:
             _read_track(track, detection, co[:, point], seen[:, point], keyed[:, point])
     there = np.array([track is not None for track in tracks])
     seen[:, ~there] = detection.seen[:, ~there]
-    return Marks(co, seen, keyed, there)
+    return Marks(co, seen, keyed, _exchanged(clip, person, seen.shape), there)
 
 
 def _read_track(track: Any, detection: Detection, co: np.ndarray, seen: np.ndarray, keyed: np.ndarray) -> None:
@@ -402,6 +409,23 @@ def _whole_numbers(kept: Any, name: str) -> np.ndarray:
     return np.array(values, np.int64)
 
 
+def _exchanged(clip: bpy.types.MovieClip, person: int, shape: tuple[int, ...]) -> np.ndarray:
+    """What is kept of exchanges; nothing where it is damaged, as only spreading goes by it."""
+    kept = _item(clip.get(_key(person)), "exchanged")
+    count = shape[0] * shape[1]
+    if not isinstance(kept, bytes) or len(kept) != (count + 7) // 8:
+        return np.zeros(shape, bool)
+    return np.unpackbits(np.frombuffer(kept, np.uint8), count=count).reshape(shape).astype(bool)
+
+
+def _keep_exchanged(clip: bpy.types.MovieClip, person: int, exchanged: np.ndarray) -> None:
+    kept = clip[_key(person)]
+    if "exchanged" in kept:
+        # Bytes that take the place of others are cut off at the first zero.
+        del kept["exchanged"]
+    kept["exchanged"] = np.packbits(exchanged).tobytes()
+
+
 def _packed(track: KeypointTrack) -> bytes:
     """The content of a ``*.keypoints.npz`` file."""
     with _scratch_file() as path:
@@ -547,7 +571,9 @@ def _plan(clip: bpy.types.MovieClip, track: KeypointTrack) -> _Plan:
     turn, _ = picture_turn(clip, track.size_px)
     detection = Detection(track, frames, turn, "", "")
     seen = detection.seen
-    return _Plan(detection, Marks(detection.co.copy(), seen.copy(), np.zeros_like(seen), np.ones(seen.shape[1], bool)))
+    nowhere = np.zeros_like(seen)
+    there = np.ones(seen.shape[1], bool)
+    return _Plan(detection, Marks(detection.co.copy(), seen.copy(), nowhere, nowhere.copy(), there))
 
 
 def _turn_note(clip: bpy.types.MovieClip, tracks: dict[int, KeypointTrack]) -> list[str]:
@@ -609,6 +635,11 @@ def _carry(earlier: _Earlier, plan: _Plan) -> tuple[int, int]:
     plan.marks.co[to, point] = clip_from_picture(xy_px, new.track.size_px, new.turn)
     plan.marks.seen[to, point] = earlier.marks.seen[place, point]
     plan.marks.keyed[to, point] = earlier.marks.keyed[place, point]
+    # Unless sides are right in what was detected now.
+    other = new.co[to, mirrored_layout(new.names)[point]]
+    co = plan.marks.co[to, point]
+    nearer = new.apart_px(co, other) < new.apart_px(co, new.co[to, point])
+    plan.marks.exchanged[to, point] = earlier.marks.exchanged[place, point] & nearer
     return int(fits.sum()), int((~fits).sum())
 
 
@@ -640,6 +671,7 @@ def _write(clip: bpy.types.MovieClip, person: int, plan: _Plan, earlier: _Earlie
         _put_markers(track, detection.shown_frames, marks.co[:, point], ~marks.seen[:, point], marks.keyed[:, point])
         track.use_custom_color, track.color = True, colours[point]
     _keep(clip, person, detection, owner.name)
+    _keep_exchanged(clip, person, plan.marks.exchanged)
 
 
 def _pattern_px(track: KeypointTrack) -> float:
@@ -696,6 +728,7 @@ def write_marks(clip: bpy.types.MovieClip, person: int, marks: Marks, where: np.
             np.concatenate([mute[~replaced], ~marks.seen[changed, point]])[order],
             np.concatenate([keyed[~replaced], marks.keyed[changed, point]])[order],
         )
+    _keep_exchanged(clip, person, marks.exchanged)
     clip.update_tag()
 
 

@@ -29,6 +29,8 @@ _PART_WORDS = {
     "HEAD": ("eye", "ear", "mouth", "nose"),
 }
 _ENDING = ".keypoints.npz"
+# So far a look at a frame reaches, and a correction is spread.
+_NEAR_FRAMES = 8
 
 
 def belongs_to(name: str, part: str) -> bool:
@@ -149,7 +151,7 @@ class KEYLIFT_OT_next_doubtful_frame(_OnKeypoints, bpy.types.Operator):
 
         frames, confidence = _confidence(context.scene, clip, person)
         at = np.array([scene_frame_at(clip, int(frame)) for frame in frames])
-        doubtful = doubtful_frames(confidence)
+        doubtful = doubtful_frames(confidence) & ~_looked_after(clip, person, frames)
         # On a picture that stays for several frames, or between two, it counts from the one that is shown.
         row = int(np.searchsorted(at, context.scene.frame_current, side="right")) - 1
         found = next_doubtful(doubtful, row, -1 if self.backwards else 1)
@@ -179,6 +181,20 @@ def _confidence(scene: bpy.types.Scene, clip: bpy.types.MovieClip, person: int) 
     return detection.frames, detection.track.confidence
 
 
+def _looked_after(clip: bpy.types.MovieClip, person: int, frames: "np.ndarray") -> "np.ndarray":
+    """(F,) which of some clip frames an artist has corrected, or one near them: there is nothing to be led to again."""
+    import numpy as np
+
+    from .clip_keypoints import corrected_rows, detection_of
+
+    corrected = detection_of(clip, person).frames[corrected_rows(clip, person)]
+    if not len(corrected):
+        return np.zeros(len(frames), bool)
+    after = np.searchsorted(corrected, frames)
+    beside = np.stack([corrected[np.maximum(after - 1, 0)], corrected[np.minimum(after, len(corrected) - 1)]])
+    return np.abs(beside - frames).min(axis=0) <= _NEAR_FRAMES
+
+
 class KEYLIFT_OT_swap_sides(_InFrames, bpy.types.Operator):
     """Exchange left and right where the detector took one for the other"""
 
@@ -201,6 +217,7 @@ class KEYLIFT_OT_swap_sides(_InFrames, bpy.types.Operator):
         where = self.rows(context, clip, detection)[:, None] & paired
         for values in (marks.co, marks.seen, marks.keyed):
             values[where] = values[:, order][where]
+        marks.exchanged[where] = ~marks.exchanged[:, order][where]
         write_marks(clip, person, marks, where)
         return _told(where, "Exchanged")
 
@@ -242,6 +259,7 @@ class KEYLIFT_OT_restore_keypoints(_InFrames, bpy.types.Operator):
         detection, marks = _read(clip, person)
         where = self.rows(context, clip, detection)[:, None] & _selected(clip, person)
         marks.co[where], marks.seen[where], marks.keyed[where] = detection.co[where], detection.seen[where], False
+        marks.exchanged[where] = False
         write_marks(clip, person, marks, where)
         return _told(where, "Restored")
 
@@ -254,32 +272,66 @@ class KEYLIFT_OT_spread_correction(_OnKeypoints, bpy.types.Operator):
     bl_options = {"REGISTER", "UNDO"}
 
     frames: bpy.props.IntProperty(  # type: ignore[valid-type]
-        name="Frames", description="So many frames before and after are corrected, too", default=8, min=1, max=500
+        name="Frames",
+        description="So many frames before and after are corrected, too; twice as many up to another keyframe",
+        default=_NEAR_FRAMES,
+        min=1,
+        max=500,
     )
 
     def act(self, context: bpy.types.Context, clip: bpy.types.MovieClip, person: int) -> str:
         """Move markers around along with the one that was corrected."""
-        import numpy as np
-
         from .clip_frames import clip_frame_at
         from .clip_keypoints import write_marks
+        from .correction_spreading import spread_corrections
 
         detection, marks = _read(clip, person)
         here = detection.shown_at(clip_frame_at(clip, context.scene.frame_current))
-        corrected = marks.corrected(detection)
-        if here is None or not (corrected[here] & marks.seen[here] & _selected(clip, person)).any():
+        selected = _selected(clip, person)
+        points = None if here is None else marks.corrected(detection)[here] & marks.seen[here] & selected
+        if here is None or points is None or not points.any():
             raise KeyliftError("Nothing that is selected was corrected at this frame. Drag a keypoint first.")
-        points = corrected[here] & marks.seen[here] & _selected(clip, person)
-        moved = marks.co[here] - detection.co[here]
-        away = np.abs(np.arange(len(corrected)) - here)
-        # As a raised cosine, so that nothing jumps at the ends.
-        weight = np.where(away <= self.frames, 0.5 + 0.5 * np.cos(np.pi * away / (self.frames + 1)), 0.0)
-        # What was corrected by hand elsewhere is right there; what was not seen has nothing to be moved.
-        where = (weight > 0)[:, None] & points & ~(corrected & (away > 0)[:, None]) & detection.seen
-        where[here] = points
-        marks.co[where] = (detection.co + weight[:, None, None] * moved)[where]
+        where = spread_corrections(detection, marks, here, points, self.frames)
         write_marks(clip, person, marks, where)
         return _told(where, "Corrected")
+
+
+class KEYLIFT_OT_select_keypoints(_OnKeypoints, bpy.types.Operator):
+    """Select the keypoints of a part of the body, to be disabled, restored, or moved together"""
+
+    bl_idname = "keylift.select_keypoints"
+    bl_label = "Select Keypoints"
+    bl_options = {"REGISTER", "UNDO"}
+
+    part: bpy.props.EnumProperty(name="Part", items=_PARTS)  # type: ignore[valid-type]
+    side: bpy.props.EnumProperty(  # type: ignore[valid-type]
+        name="Side",
+        items=[
+            ("BOTH", "Both", "Keypoints of both sides, and those in the middle"),
+            ("LEFT", "Left", "The person's left"),
+            ("RIGHT", "Right", "The person's right"),
+        ],
+    )
+    extend: bpy.props.BoolProperty(  # type: ignore[valid-type]
+        name="Extend", description="Keep what is selected already", default=False
+    )
+
+    def act(self, context: bpy.types.Context, clip: bpy.types.MovieClip, person: int) -> str:
+        """Select tracks."""
+        from .clip_keypoints import detection_of, tracks_of
+
+        count = 0
+        for name, track in zip(detection_of(clip, person).names, tracks_of(clip, person), strict=True):
+            if track is not None:
+                wanted = belongs_to(name, self.part) and (self.side == "BOTH" or _side(name) == self.side)
+                track.select = wanted or (self.extend and track.select)
+                count += track.select
+        return f"{count} keypoints are selected"
+
+
+def _side(name: str) -> str:
+    words = set(name.split("_"))
+    return "LEFT" if words & {"left", "l"} else "RIGHT" if words & {"right", "r"} else ""
 
 
 class KEYLIFT_OT_show_person(_OnKeypoints, bpy.types.Operator):
@@ -349,6 +401,7 @@ CLASSES = (
     KEYLIFT_OT_disable_keypoints,
     KEYLIFT_OT_restore_keypoints,
     KEYLIFT_OT_spread_correction,
+    KEYLIFT_OT_select_keypoints,
     KEYLIFT_OT_show_person,
     KEYLIFT_OT_export_corrections,
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +11,14 @@ import pytest
 
 pytest.importorskip("bpy")
 
-import av
 import bpy
 
+import clip_samples
 import keylift
 from keylift.addon.clip_keypoints import detection_of, read_keypoints, tracks_of, write_everybody
 from keylift.core.skeletons import MEDIAPIPE_33_NAMES, mirrored_layout
 from keylift.core.track_files import read_keypoints as read_file
-from keylift.core.tracks import Change, KeypointTrack, Source
+from keylift.core.tracks import Change, KeypointTrack
 from rig_samples import empty_scene
 
 FRAMES = 24
@@ -35,39 +35,14 @@ def registered() -> Iterator[None]:
 
 
 def keypoints(person: int) -> KeypointTrack:
-    along = np.arange(FRAMES)[:, None] / FRAMES
-    spread = np.arange(33)[None] / 33
-    xy_px = np.stack([10 + 40 * spread + 10 * along + 20 * person, 5 + 50 * spread + 0 * along], axis=-1)
-    confidence = np.full((FRAMES, 33), 0.9)
-    confidence[8:11], confidence[18:20] = 0.3, 0.3
-    return KeypointTrack(
-        xy_px=xy_px,
-        confidence=confidence,
-        time_s=np.arange(FRAMES) / 25,
-        frame_index=np.arange(FRAMES),
-        layout="mediapipe33",
-        size_px=(96, 64),
-        filled=np.zeros(FRAMES, bool),
-        source=Source("film.mp4", "0" * 64),
-        person=person,
-    )
-
-
-def write_film(path: Path) -> None:
-    """So many grey pictures, 25 a second."""
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("mpeg4", rate=25)
-        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
-        for _ in range(FRAMES):
-            picture = av.VideoFrame.from_ndarray(np.full((64, 96, 3), 128, np.uint8), format="rgb24")
-            container.mux(stream.encode(picture))
-        container.mux(stream.encode())
+    track = clip_samples.keypoints(FRAMES, person=person)
+    track.confidence[8:11], track.confidence[18:20] = 0.3, 0.3
+    return track
 
 
 @pytest.fixture
 def clip(tmp_path: Path) -> Any:
-    write_film(tmp_path / "film.mp4")
-    clip = bpy.data.movieclips.load(str(tmp_path / "film.mp4"))
+    clip = bpy.data.movieclips.load(str(clip_samples.film(tmp_path / "film.mp4", FRAMES)))
     clip.frame_start = START
     write_everybody(clip, [keypoints(1), keypoints(2)])
     settings = bpy.context.scene.keylift
@@ -82,9 +57,10 @@ def select(clip: Any, *points: int, person: int = 1) -> None:
 
 
 def drag(clip: Any, point: int, row: int, x_px: float, y_px: float) -> None:
-    """As the mouse does: markers count from 0 to 1, up."""
+    """As the mouse does: markers count from 0 to 1, up, and one that was moved is enabled, and a keyframe."""
     marker = tracks_of(clip, 1)[point].markers.find_frame(row + 1)
     marker.co = (marker.co[0] + x_px / 96, marker.co[1] - y_px / 64)
+    marker.mute, marker.is_keyed = False, True
 
 
 def test_doubtful_frames_are_gone_to_stretch_by_stretch(clip: Any) -> None:
@@ -162,6 +138,117 @@ def test_one_drag_mends_a_run(clip: Any) -> None:
     assert (np.diff(moved[5:10]) > 0).all() and (np.diff(moved[9:14]) < 0).all()
     assert np.abs(moved[[4, 14]]).max() < 0.05
     assert not read_keypoints(clip, 1).changes[:, ELBOW].any(), "it was selected, but not corrected"
+
+
+def moved_x_px(clip: Any) -> np.ndarray:
+    """(F,) how far the wrist is from where it was detected."""
+    return read_keypoints(clip, 1).xy_px[:, WRIST, 0] - keypoints(1).xy_px[:, WRIST, 0]
+
+
+def fading(reach: int) -> np.ndarray:
+    """What share of a correction the frames around it get."""
+    return (1 + np.cos(np.pi * np.arange(-reach, reach + 1) / (reach + 1))) / 2
+
+
+def test_between_two_corrections_one_goes_over_to_the_other(clip: Any) -> None:
+    drag(clip, WRIST, 5, 8.0, 0.0)
+    drag(clip, WRIST, 13, 4.0, 0.0)
+    select(clip, WRIST)
+    bpy.context.scene.frame_set(START + 5)
+    bpy.ops.keylift.spread_correction(frames=4)
+    moved = moved_x_px(clip)
+    assert moved[5:14] == pytest.approx(4 + 2 * (1 + np.cos(np.pi * np.arange(9) / 8)), abs=0.05)
+    assert moved[0] == pytest.approx(0, abs=0.05) and moved[14:] == pytest.approx(np.zeros(10), abs=0.05)
+
+
+def test_spreading_once_more_is_as_good_as_once(clip: Any) -> None:
+    drag(clip, WRIST, 9, 20.0, 0.0)
+    select(clip, WRIST)
+    bpy.context.scene.frame_set(START + 9)
+    bpy.ops.keylift.spread_correction(frames=4)
+    drag(clip, WRIST, 9, -12.0, 0.0)
+    bpy.ops.keylift.spread_correction(frames=4)
+    assert moved_x_px(clip)[5:14] == pytest.approx(8 * fading(4), abs=0.05)
+
+
+def test_what_was_not_seen_is_filled_between_corrections_and_nowhere_else(clip: Any) -> None:
+    seen = np.ones((FRAMES, 33), bool)
+    seen[4:16, WRIST] = False
+    write_everybody(clip, [clip_samples.seen_only(keypoints(1), seen)])
+    for row in (6, 10):
+        drag(clip, WRIST, row, 3.0, 0.0)
+    select(clip, WRIST)
+    bpy.context.scene.frame_set(START + 6)
+    bpy.ops.keylift.spread_correction(frames=4)
+    there = np.isfinite(read_keypoints(clip, 1).xy_px[:, WRIST, 0])
+    assert np.flatnonzero(~there).tolist() == [4, 5, 11, 12, 13, 14, 15]
+    assert moved_x_px(clip)[6:11] == pytest.approx(np.full(5, 3), abs=0.05), "on the line between before and after"
+
+
+def test_spreading_leaves_alone_what_was_disabled(clip: Any) -> None:
+    drag(clip, WRIST, 9, 8.0, 0.0)
+    select(clip, WRIST)
+    bpy.ops.keylift.disable_keypoints(first=START + 10, last=START + 11)
+    bpy.context.scene.frame_set(START + 9)
+    bpy.ops.keylift.spread_correction(frames=4)
+    moved = moved_x_px(clip)
+    assert np.isnan(moved[10:12]).all() and moved[12] > 1
+
+
+def test_exchanged_sides_stay_exchanged_where_a_correction_is_spread(clip: Any) -> None:
+    bpy.ops.keylift.swap_sides(part="ARMS", first=START + 7, last=START + 11)
+    exchanged = read_keypoints(clip, 1).xy_px[:, WRIST, 0].copy()
+    select(clip, WRIST)
+    bpy.context.scene.frame_set(START + 9)
+    for more in (6.0, 4.0, -4.0):
+        drag(clip, WRIST, 9, more, 0.0)
+        bpy.ops.keylift.spread_correction(frames=4)
+    moved = read_keypoints(clip, 1).xy_px[:, WRIST, 0] - exchanged
+    assert moved[5:14] == pytest.approx(6 * fading(4), abs=0.05)
+    # Detected again with the same mistake, it goes on from there.
+    write_everybody(clip, [keypoints(1), keypoints(2)])
+    drag(clip, WRIST, 9, 2.0, 0.0)
+    bpy.ops.keylift.spread_correction(frames=4)
+    moved = read_keypoints(clip, 1).xy_px[:, WRIST, 0] - exchanged
+    assert moved[5:14] == pytest.approx(8 * fading(4), abs=0.05)
+
+
+def test_what_was_looked_after_is_doubtful_no_more(clip: Any) -> None:
+    drag(clip, WRIST, 8, 6.0, 0.0)
+    bpy.ops.keylift.next_doubtful_frame()
+    assert bpy.context.scene.frame_current - START == 18, "8 to 10 were looked at"
+
+
+@pytest.mark.parametrize(
+    ("part", "side", "extend", "expected"),
+    [
+        ("ARMS", "LEFT", False, [f"left_{name}" for name in "shoulder elbow wrist pinky index thumb".split()]),
+        ("LEGS", "RIGHT", True, ["nose", *(f"right_{name}" for name in "hip knee ankle heel foot_index".split())]),
+        ("BODY", "BOTH", False, MEDIAPIPE_33_NAMES),
+    ],
+)
+def test_parts_of_the_body_are_selected(clip: Any, part: str, side: str, extend: bool, expected: Sequence[str]) -> None:
+    select(clip, MEDIAPIPE_33_NAMES.index("nose"))
+    assert bpy.ops.keylift.select_keypoints(part=part, side=side, extend=extend) == {"FINISHED"}
+    assert {track.name for track in tracks_of(clip, 1) if track.select} == set(expected)
+
+
+@pytest.mark.parametrize("operator", ["swap_sides", "disable_keypoints", "restore_keypoints", "spread_correction"])
+def test_each_correction_is_one_step_to_take_back_and_to_do_again(clip: Any, operator: str) -> None:
+    drag(clip, WRIST, 9, 6.0, -4.0)
+    select(clip, WRIST)
+    bpy.context.scene.frame_set(START + 9)
+    bpy.ops.ed.undo_push(message="before")
+    before = read_keypoints(clip, 1)
+    assert getattr(bpy.ops.keylift, operator)("EXEC_DEFAULT", True) == {"FINISHED"}
+    after = read_keypoints(bpy.data.movieclips[0], 1)
+    bpy.ops.ed.undo()
+    undone = read_keypoints(bpy.data.movieclips[0], 1)
+    bpy.ops.ed.redo()
+    redone = read_keypoints(bpy.data.movieclips[0], 1)
+    assert not np.array_equal(before.xy_px, after.xy_px, equal_nan=True)
+    assert np.array_equal(before.xy_px, undone.xy_px, equal_nan=True)
+    assert np.array_equal(after.xy_px, redone.xy_px, equal_nan=True)
 
 
 def test_spreading_stops_at_what_was_corrected_by_hand(clip: Any) -> None:
