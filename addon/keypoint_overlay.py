@@ -37,7 +37,7 @@ def _draw_person(context: bpy.types.Context, clip: bpy.types.MovieClip, person: 
 
     from ..core.skeletons import MEDIAPIPE_33_LINES
     from .clip_frames import clip_frame_at
-    from .clip_keypoints import confidence_colours, detection_of, tracks_of
+    from .clip_keypoints import MOVED_PX, confidence_colours, detection_of, tracks_of
 
     detection = detection_of(clip, person)
     frame = clip_frame_at(clip, context.space_data.clip_user.frame_current)
@@ -45,7 +45,7 @@ def _draw_person(context: bpy.types.Context, clip: bpy.types.MovieClip, person: 
     if row is None:
         return
     points: dict[int, tuple[float, float]] = {}
-    corrected = []
+    corrected: list[int] = []
     to_region = context.region.view2d.view_to_region
     for point, track in enumerate(tracks_of(clip, person)):
         marker = track.markers.find_frame(frame, exact=False) if track is not None else None
@@ -53,19 +53,21 @@ def _draw_person(context: bpy.types.Context, clip: bpy.types.MovieClip, person: 
             continue
         x, y = marker.co[0] + track.offset[0], marker.co[1] + track.offset[1]
         points[point] = to_region(x, y, clip=False)
-        if detection.apart_px(np.array([x, y]), detection.co[row, point]) > 0.25 or marker.is_keyed:
-            corrected.append(points[point])
+        if detection.apart_px(np.array([x, y]), detection.co[row, point]) > MOVED_PX or marker.is_keyed:
+            corrected.append(point)
     if not points:
         return
     alpha = 1.0 if chosen else 0.45
-    colours = [(*colour, alpha) for colour in confidence_colours(detection.track.confidence[detection.rows[row]])]
+    sure = detection.track.confidence[detection.rows[row]].copy()
+    sure[corrected] = 1.0
+    colours = [(*colour, alpha) for colour in confidence_colours(sure)]
     ends, inks = [], []
     if detection.track.layout == "mediapipe33":
         for a, b in MEDIAPIPE_33_LINES:
             if a in points and b in points:
                 ends += [points[a], points[b]]
                 inks += [colours[a], colours[b]]
-    for x, y in corrected:
+    for x, y in (points[point] for point in corrected):
         corners = [2 * math.pi * corner / _RING_CORNERS for corner in range(_RING_CORNERS + 1)]
         ring = [(x + _RING_PX * math.cos(angle), y + _RING_PX * math.sin(angle)) for angle in corners]
         for one, other in zip(ring, ring[1:], strict=False):
