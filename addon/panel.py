@@ -23,6 +23,7 @@ from .keypoint_correction import (
     KEYLIFT_OT_export_corrections,
     KEYLIFT_OT_next_doubtful_frame,
     KEYLIFT_OT_restore_keypoints,
+    KEYLIFT_OT_select_keypoints,
     KEYLIFT_OT_show_person,
     KEYLIFT_OT_spread_correction,
     KEYLIFT_OT_swap_sides,
@@ -191,6 +192,7 @@ class _Check(_Section):
         column = layout.column(align=True)
         column.operator(KEYLIFT_OT_spread_correction.bl_idname, icon="SMOOTHCURVE")
         column.operator(KEYLIFT_OT_swap_sides.bl_idname, icon="MOD_MIRROR")
+        column.operator(KEYLIFT_OT_select_keypoints.bl_idname, icon="RESTRICT_SELECT_OFF")
         column.operator(KEYLIFT_OT_disable_keypoints.bl_idname, icon="HIDE_ON")
         column.operator(KEYLIFT_OT_restore_keypoints.bl_idname, icon="LOOP_BACK")
         layout.operator(KEYLIFT_OT_relift.bl_idname, icon="FILE_REFRESH")
