@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from .. import __version__
 from ..core.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_TRY_AGAIN, EXIT_USAGE, KeyliftError
 from . import (
+    adapt,
     bench,
     capture,
     detect,
@@ -43,6 +44,7 @@ COMMANDS = {
     "rig": rig,
     "preview": preview,
     "train": train,
+    "adapt": adapt,
     "evaluate": evaluate,
     "triangulate": triangulate,
     "render-people": render_people,

@@ -1,7 +1,8 @@
 """A training run as values: read from TOML, saved with the weights. An unknown key is an error.
 
 ``method`` says which kind of run it is: ``views`` (windows of rays seen by synthetic cameras, the default lifter's),
-``sequences`` (the paper's) or ``label_study`` (many of these, with ever fewer labels).
+``sequences`` (the paper's), ``label_study`` (many of these, with ever fewer labels) or ``adapt`` (a lifter that is
+there already learns from footage; ``keylift adapt`` writes such a configuration).
 """
 
 from __future__ import annotations
@@ -14,16 +15,18 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ..core.errors import FileFormatError
+from .retraining.settings import AdaptConfig
 from .sequences.config import FilmedData, MocapData, SequenceConfig
 from .sequences.label_study import LabelStudy
 from .views.config import ViewConfig
 
 Settings = TypeVar("Settings")
 
-METHODS: dict[str, type[ViewConfig | SequenceConfig | LabelStudy]] = {
+METHODS: dict[str, type[ViewConfig | SequenceConfig | LabelStudy | AdaptConfig]] = {
     "views": ViewConfig,
     "sequences": SequenceConfig,
     "label_study": LabelStudy,
+    "adapt": AdaptConfig,
 }
 MAX_CONFIG_BYTES = 1 << 20
 
@@ -73,7 +76,7 @@ def settings_from_table(kind: type[Settings], table: dict[str, Any], where: str 
         raise FileFormatError(f"[{where or 'top of the file'}] is incomplete: {problem}") from problem
 
 
-def read_config(path: Path) -> ViewConfig | SequenceConfig | LabelStudy:
+def read_config(path: Path) -> ViewConfig | SequenceConfig | LabelStudy | AdaptConfig:
     """Read a training configuration. Raises FileFormatError for anything that is not understood."""
     try:
         if path.stat().st_size > MAX_CONFIG_BYTES:

@@ -141,6 +141,7 @@ def learn(
     resume: bool = False,
     progress: Progress = silent,
     tell: Callable[[str], None] = lambda _: None,
+    first_entry: Mapping[str, float] | None = None,
 ) -> checkpoints.Standing:
     """Take ``lesson`` (a Lesson and a torch module on ``device``) through all its steps.
 
@@ -149,6 +150,7 @@ def learn(
     validate: gives errors to log; the lesson is in evaluation mode while it runs
     resume:   go on from the newest sound checkpoint of ``folder``
     tell:     hears what a person should know
+    first_entry: errors before the first step, where the log is to begin with them
     Raises FileFormatError when a checkpoint doesn't fit, KeyliftErrors of the output, and Cancelled.
     """
     share_batch_norms(lesson)
@@ -172,6 +174,9 @@ def learn(
 
     record = run_folder.RunFolder(folder if writes else None, config, step, tell)
     with record, reproducible(device):
+        if first_entry is not None and not log:
+            log.append({"step": 0.0, "seconds": 0.0, **first_entry})
+            record.add(log)
         report(progress, step, lesson.steps)
         for batch in batches_ahead(lesson.batch, step, lesson.steps):
             lesson.train()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 from ..core.errors import KeyliftError
@@ -12,6 +13,8 @@ from . import processes
 from .checkpoints import RUN_ADVICE, saved
 from .config import read_config
 from .label_runs import conduct
+from .retraining.run import adapt_on_footage
+from .retraining.settings import AdaptConfig
 from .run_folder import belongs_to_launch, check_new, claim
 from .sequences.config import SequenceConfig
 from .sequences.label_study import LabelStudy
@@ -51,6 +54,18 @@ def train_from_config(
             beside.write_bytes(path.read_bytes())
     if isinstance(config, LabelStudy):
         return conduct(config, path.parent, folder, device=device, progress=progress, tell=tell)
+    if isinstance(config, AdaptConfig):
+        adapted = adapt_on_footage(
+            config,
+            path.parent,
+            folder,
+            resume=resume,
+            device=device,
+            stages=lambda name, _: nullcontext(progress if name == "learn" else silent),
+            tell=tell,
+        )
+        tell(f"{'Better' if adapted.verdict.better else 'Not better'}: {adapted.verdict.reason}.")
+        return adapted.weights
     if isinstance(config, SequenceConfig):
         return train_on_sequences(
             config, path.parent, folder, resume=resume, device=device, progress=progress, tell=tell

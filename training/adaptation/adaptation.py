@@ -43,7 +43,7 @@ BUDGET_S = 45.0
 _GUARD_EVERY = 5
 _GUARD_SEED = 99
 _LOOK_EVERY = 60
-_EXTRAS = len(CONTACT_POINTS) + len(LANDMARKS_41) + 3
+EXTRAS = len(CONTACT_POINTS) + len(LANDMARKS_41) + 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -211,7 +211,7 @@ def _refusal(lifter: RayLifter, rays: np.ndarray, time_s: np.ndarray, settings: 
     """Why this clip is not adapted to, in words; empty when it is."""
     length_s = float(time_s[-1] - time_s[0]) if len(time_s) > 1 else 0.0
     seen = float(np.isfinite(rays).all(axis=-1).mean())
-    if lifter.network.config.extras_out != _EXTRAS:
+    if lifter.network.config.extras_out != EXTRAS:
         return "these weights are of an older kind"
     if length_s < settings.shortest_s:
         return f"the clip is too short to learn from ({length_s:.1f} s)"

@@ -69,6 +69,14 @@ def reprojection_loss(sites_m: Tensor, rays: Tensor, confidence: Tensor, path_m:
     return KEYPOINT_DEVIATION_M * (weight * miss).sum() / weight.sum().clamp(min=1e-6)
 
 
+def reprojection_misses(sites_m: Tensor, rays: Tensor, confidence: Tensor, path_m: Tensor) -> Tensor:
+    """(B,) ``reprojection_loss`` of each pose for itself; 0 where nothing is seen. Arguments as of ``best_roots``."""
+    root = best_roots(sites_m.detach(), rays, confidence, path_m)
+    miss = torch.sqrt(1 + _missed(sites_m, root, rays)) - 1
+    weight = confidence.square()
+    return KEYPOINT_DEVIATION_M * (weight * miss).sum(dim=-1) / weight.sum(dim=-1).clamp(min=1e-6)
+
+
 def constancy_loss(positions_m: Tensor) -> Tensor:
     """How far bones are from their mean lengths over the clip, and these from those of the other side, metres.
 
@@ -84,10 +92,15 @@ def bone_loss(synthetic_m: Tensor, clip_m: Tensor) -> Tensor:
     return bone_length_loss(synthetic_m[:, None], clip_m[:, None], LANDMARKS_41.parents)
 
 
-def acceleration_loss(positions_m: Tensor) -> Tensor:
-    """Mean second difference of runs (R, N, 41, 3), metres a frame squared."""
+def acceleration_norms(positions_m: Tensor) -> Tensor:
+    """(R, N - 2, 41) lengths of second differences of runs (R, N, 41, 3), metres a frame squared."""
     second = positions_m[:, 2:] - 2 * positions_m[:, 1:-1] + positions_m[:, :-2]
-    return torch.linalg.vector_norm(second + 1e-9, dim=-1).mean()
+    return torch.linalg.vector_norm(second + 1e-9, dim=-1)
+
+
+def acceleration_loss(positions_m: Tensor) -> Tensor:
+    """Mean of ``acceleration_norms``."""
+    return acceleration_norms(positions_m).mean()
 
 
 def reprojection_mm(sites_m: np.ndarray, root_m: np.ndarray, rays: np.ndarray, confidence: np.ndarray) -> float:

@@ -1,10 +1,12 @@
 """A little of everything that people do, small enough to travel with Keylift.
 
 ``anchor.npz`` holds pieces of CMU's motion capture. Whoever learns something new from one clip looks at them in
-between, so that what was known before is not forgotten. It was made from what the default weights are trained on:
+between, so that what was known before is not forgotten. It was made from what the default weights are trained on;
+``guard.npz``, which tells whether something was forgotten all the same, from their people for validation:
 
     python -c "from pathlib import Path; from keylift.training.motion.anchor import write_anchor;
-    write_anchor(Path('mocap_train_60fps.npz'), Path('training/motion/anchor.npz'))"
+    write_anchor(Path('mocap_train_60fps.npz'), Path('training/motion/anchor.npz'))
+    write_anchor(Path('mocap_valid_60fps.npz'), Path('training/motion/guard.npz'), 60)"
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from ...core.skeletons import LANDMARKS_41
 from .motion_set import MotionSet, read_motion
 
 ANCHOR_FILE = Path(__file__).parent / "anchor.npz"
+GUARD_FILE = Path(__file__).parent / "guard.npz"
 FPS = 30.0
 PIECE_FRAMES, SHORTEST_FRAMES = 75, 45
 PIECES = 200
@@ -60,6 +63,11 @@ def read_anchor(path: Path = ANCHOR_FILE) -> MotionSet:
     motion = read_motion(path)
     # Kept in the file as one row a coordinate, which packs tighter; windows are taken a frame at a time.
     return replace(motion, positions_m=np.ascontiguousarray(motion.positions_m))
+
+
+def read_guard(path: Path = GUARD_FILE) -> MotionSet:
+    """Motion of people that no weights were ever taught: what nobody may get worse at. Raises FileFormatError."""
+    return read_anchor(path)
 
 
 def _pieces_of(motion: MotionSet) -> list[_Piece]:

@@ -401,7 +401,7 @@ def shots_of_views(
     Joints are where MediaPipe's points are, seen from all sides: not in the middle of the joint to the centimetre.
     """
     tracks = [view.keypoints[model] for view in views]
-    cameras = [_for_picture(camera, track) for camera, track in zip(cameras, tracks, strict=True)]
+    cameras = [for_picture(camera, track) for camera, track in zip(cameras, tracks, strict=True)]
     before = triangulate(cameras, tracks)
     cameras, turned_deg = with_refined_turns(cameras, tracks)
     after = triangulate(cameras, tracks)
@@ -439,7 +439,7 @@ def shots_of_views(
     return shots, report
 
 
-def _for_picture(camera: StandingCamera, track: KeypointTrack) -> StandingCamera:
+def for_picture(camera: StandingCamera, track: KeypointTrack) -> StandingCamera:
     """The camera for pictures of the track's size: a few columns fewer were cut off, another resolution was scaled."""
     width, height = camera.camera.size_px
     cut = abs(track.size_px[0] - width) <= 0.02 * width and abs(track.size_px[1] - height) <= 0.02 * height
