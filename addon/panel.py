@@ -7,6 +7,7 @@ from typing import Any
 
 import bpy
 
+from .adapt_panel import draw_adaptation
 from .capture_operators import (
     KEYLIFT_OT_cancel,
     KEYLIFT_OT_capture,
@@ -117,7 +118,7 @@ class _Main(_Section):
         waits = job.state is State.WAITING
         layout.label(text="Waits for another scene's job" if waits else job.stage, icon="TIME")
         left = job.seconds_left
-        text = "" if waits else f"{job.fraction:.0%}" + ("" if left is None else f", {_readable_time(left)} left")
+        text = "" if waits else f"{job.fraction:.0%}" + ("" if left is None else f", {readable_time(left)} left")
         row = layout.row(align=True)
         row.progress(factor=job.fraction, text=text)
         row.operator(KEYLIFT_OT_cancel.bl_idname, text="", icon="CANCEL")
@@ -223,6 +224,16 @@ class _Lift(_Section):
         layout.operator(KEYLIFT_OT_lift.bl_idname, icon="OUTLINER_OB_ARMATURE")
 
 
+class _Adapt(_Section):
+    """Let a copy of the lifter learn from your own footage."""
+
+    bl_label = "Adapt to My Footage"
+
+    def body(self, context: bpy.types.Context, layout: bpy.types.UILayout, settings: Any) -> None:
+        """What to learn from, how it goes, and what came of it."""
+        draw_adaptation(layout, context, settings)
+
+
 class _Target(_Section):
     """Which bone of the character is which part of the body."""
 
@@ -287,7 +298,8 @@ class _Result(_Section):
             layout.label(text=f"{take.doubtful} frames are doubtful", icon="ERROR")
 
 
-def _readable_time(seconds: float) -> str:
+def readable_time(seconds: float) -> str:
+    """Seconds, minutes or hours, whichever says it shortest."""
     if seconds < 60:
         return f"{max(seconds, 1):.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 3600 else f"{seconds / 3600:.1f} h"
@@ -300,7 +312,7 @@ def _panels() -> tuple[type, ...]:
         names = {"bl_space_type": editor}
         main = type(f"KEYLIFT_PT_{short}_main", (_Main, bpy.types.Panel), {**names, "__doc__": _Main.__doc__})
         made.append(main)
-        sections: tuple[type, ...] = (_Footage, _Detect, _Check, _Lift, _Target, _Retarget, _Result)
+        sections: tuple[type, ...] = (_Footage, _Detect, _Check, _Lift, _Adapt, _Target, _Retarget, _Result)
         for place, section in enumerate(sections):
             made.append(
                 type(

@@ -9,7 +9,11 @@ from typing import Any
 import bpy
 
 from . import (
+    adapt_operators,
+    adapt_settings,
+    adaptation_watch,
     capture_operators,
+    curve_picture,
     environment_setup,
     keypoint_correction,
     keypoint_overlay,
@@ -22,14 +26,18 @@ from . import (
     take_import,
     take_list,
     translations,
+    weights_list,
 )
 from .headless import COMMAND, run_command
 
 # Each has CLASSES, and where that is not all, register_rest and unregister_rest. Settings come before who shows them.
 _MODULES: tuple[ModuleType, ...] = (
     preferences,
+    adapt_settings,
     settings,
     scene_jobs,
+    adaptation_watch,
+    curve_picture,
     environment_setup,
     capture_operators,
     keypoint_correction,
@@ -37,6 +45,8 @@ _MODULES: tuple[ModuleType, ...] = (
     retarget_presets,
     rig_list,
     take_list,
+    weights_list,
+    adapt_operators,
     translations,
     take_import,
     panel,

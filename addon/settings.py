@@ -3,36 +3,16 @@
 # No postponed annotations here: Blender reads properties from them.
 
 from math import radians
-from pathlib import Path
 from typing import Any
 
 import bpy
 
-from .retarget_choices import EnumItem, RetargetChoices, enum_item
-
-_shown_weights: list[EnumItem] = []
+from .adapt_settings import KEYLIFT_PG_adaptation, weights_items
+from .retarget_choices import RetargetChoices
 
 
 def _is_armature(_settings: Any, candidate: bpy.types.Object) -> bool:
     return candidate.type == "ARMATURE"
-
-
-def _weights_items(_settings: Any, context: bpy.types.Context | None) -> list[EnumItem]:
-    """The lifters at hand: the shipped ones and the user's own, which win over shipped namesakes."""
-    from ..core.weights import SHIPPED_FOLDER
-    from .preferences import weights_folder
-
-    found: dict[str, Path] = {}
-    for folder in (SHIPPED_FOLDER, weights_folder(context)):
-        if folder.is_dir():
-            found.update({path.stem: path for path in sorted(folder.glob("*.safetensors"))})
-    told = {"default": "The lifter that comes with Keylift", "causal": "Looks at no later frame, as a live one must"}
-    names = sorted(found, key=lambda name: (name != "default", name))
-    _shown_weights[:] = [
-        enum_item(name, name.title(), told.get(name, f"Your own: {found[name]}"), first=name == "default")
-        for name in names
-    ]
-    return _shown_weights
 
 
 def _forget_mapping(settings: Any, _context: bpy.types.Context) -> None:
@@ -140,7 +120,7 @@ class KEYLIFT_PG_scene(bpy.types.PropertyGroup, RetargetChoices):
 
     # Lift
     weights: bpy.props.EnumProperty(  # type: ignore[valid-type]
-        name="Weights", description="The lifter that turns keypoints into a pose in space", items=_weights_items
+        name="Weights", description="The lifter that turns keypoints into a pose in space", items=weights_items
     )
     fit: bpy.props.BoolProperty(  # type: ignore[valid-type]
         name="Fit",
@@ -183,6 +163,9 @@ class KEYLIFT_PG_scene(bpy.types.PropertyGroup, RetargetChoices):
         min=radians(-180),
         max=radians(180),
     )
+
+    # Adapt to my footage
+    adaptation: bpy.props.PointerProperty(type=KEYLIFT_PG_adaptation, name="Adaptation")  # type: ignore[valid-type]
 
     # Target
     armature: bpy.props.PointerProperty(  # type: ignore[valid-type]

@@ -1,0 +1,213 @@
+"""Folders in which lifters learn from the user's footage: begun, paused, finished, thrown away.
+
+Knows nothing of Blender. A folder outlives the Blender that began it, by intention or by a crash; what is in it is
+written by the worker, or by whoever put it there, and is trusted in nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+import tomllib
+import uuid
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..core.errors import KeyliftError
+from ..core.weights.names import alike, why_no_name
+from .learning_curve import MAX_LOG_BYTES, read_curve
+
+SETTINGS, LOG, RESULT, REPORT = "adapt.toml", "log.json", "result.json", "report.html"
+# Touched by the Blender that is at it, so that another one keeps its hands off.
+_IN_USE = "in-use"
+IN_USE_S = 90.0
+_MAX_SETTINGS_BYTES = 1 << 20
+_MOST_FOLDERS = 200
+
+
+@dataclass(frozen=True)
+class UnfinishedRun:
+    """A run that can be gone on with.
+
+    name:      of the weights that it is to give
+    base:      what it began with
+    step:      how far it is, ...
+    steps:     ... of how many; 0 = not known
+    elsewhere: another Blender seems to be at it
+    """
+
+    folder: Path
+    name: str
+    base: str
+    step: int
+    steps: int
+    elsewhere: bool
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """A run that gave weights. report: what it says of them; None when it is gone"""
+
+    folder: Path
+    name: str
+    report: Path | None
+
+
+@dataclass(frozen=True)
+class Runs:
+    """All runs of a folder, the newest first."""
+
+    unfinished: tuple[UnfinishedRun, ...] = ()
+    finished: tuple[FinishedRun, ...] = ()
+
+    def report_of(self, name: str) -> Path | None:
+        """The newest report on weights of that name, or None."""
+        return next((run.report for run in self.finished if run.name == name and run.report is not None), None)
+
+
+def new_run_folder(adaptations: Path, name: str) -> Path:
+    """Where the next run goes. Nothing is made yet."""
+    return adaptations / f"{name}-{uuid.uuid4().hex[:8]}"
+
+
+def checked_name(name: str) -> str:
+    """A name for weights. Raises KeyliftError when no file can be called so."""
+    name = name.strip().removesuffix(".safetensors")
+    if why := why_no_name(name):
+        raise KeyliftError(f"The new weights can't be called '{name}': {why}. Choose another name.")
+    return name
+
+
+def free_name(name: str, taken: Iterable[str]) -> str:
+    """``my-footage``, or ``my-footage-2`` and so on where some disk takes it for one that is taken already."""
+    names = {alike(other) for other in taken}
+    number, free = 1, name
+    while alike(free) in names:
+        number += 1
+        free = f"{name}-{number}"
+    return free
+
+
+def all_runs(adaptations: Path, now: float | None = None) -> Runs:
+    """The runs in a folder; what is no run, and what can't be read, is left out.
+
+    now: seconds since the epoch; None = now
+    """
+    unfinished, finished = [], []
+    for folder in _folders(adaptations):
+        settings = settings_of(folder)
+        if settings is None:
+            continue
+        result = _read_json(folder / RESULT)
+        if result is None:
+            unfinished.append(_unfinished(folder, settings, time.time() if now is None else now))
+        elif isinstance(result, dict):
+            report = folder / REPORT
+            name = _text(result, "name") or _text(settings, "name")
+            finished.append(FinishedRun(folder, name, report if report.is_file() else None))
+    return Runs(tuple(unfinished), tuple(finished))
+
+
+def _folders(adaptations: Path) -> list[Path]:
+    try:
+        found = [(path.stat().st_mtime, path) for path in adaptations.iterdir() if _is_own(path, adaptations)]
+    except OSError:
+        return []
+    return [path for _, path in sorted(found, reverse=True)[:_MOST_FOLDERS]]
+
+
+def _is_own(folder: Path, adaptations: Path) -> bool:
+    """Whether it is a folder right inside, and no link that leads elsewhere."""
+    inside = folder.parent == adaptations and folder.name != ".."
+    return inside and folder.is_dir() and not folder.is_symlink()
+
+
+def _unfinished(folder: Path, settings: dict[str, Any], now: float) -> UnfinishedRun:
+    return UnfinishedRun(
+        folder,
+        _text(settings, "name") or folder.name,
+        _text(settings, "base"),
+        read_curve(folder / LOG).latest_step,
+        steps_of(settings),
+        _is_in_use(folder, now),
+    )
+
+
+def settings_of(folder: Path) -> dict[str, Any] | None:
+    """What the run was begun with; None when that is not there, or can't be read."""
+    file = folder / SETTINGS
+    try:
+        if file.stat().st_size > _MAX_SETTINGS_BYTES:
+            return None
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+
+
+def steps_of(settings: dict[str, Any]) -> int:
+    """How many steps the run takes; 0 where that is not said."""
+    loop = settings.get("loop")
+    steps = settings.get("steps", loop.get("steps") if isinstance(loop, dict) else None)
+    return steps if isinstance(steps, int) and 0 < steps < 10**9 else 0
+
+
+def is_resumable(folder: Path) -> bool:
+    """Whether the worker can go on with it."""
+    return settings_of(folder) is not None and not (folder / RESULT).exists()
+
+
+def _read_json(file: Path) -> Any:
+    """What a file holds; None when it is not there, and an empty list when it is no JSON."""
+    try:
+        return json.loads(file.read_text(encoding="utf-8")) if file.stat().st_size <= MAX_LOG_BYTES else []
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, RecursionError):
+        return []
+
+
+def _text(values: dict[str, Any], name: str) -> str:
+    value = values.get(name)
+    return value[:200] if isinstance(value, str) else ""
+
+
+# ---- Who is at it ---------------------------------------------------------------------------------------------------
+
+
+def mark_in_use(folder: Path) -> None:
+    """Give a sign of life. To be called more often than every ``IN_USE_S`` seconds."""
+    # A disk that is full, or a folder that somebody took away, is for the worker to tell of.
+    with suppress(OSError):
+        (folder / _IN_USE).touch()
+
+
+def mark_free(folder: Path) -> None:
+    """Nobody is at it any more."""
+    with suppress(OSError):
+        (folder / _IN_USE).unlink()
+
+
+def _is_in_use(folder: Path, now: float) -> bool:
+    try:
+        return abs(now - (folder / _IN_USE).stat().st_mtime) < IN_USE_S
+    except OSError:
+        return False
+
+
+# ---- Throwing away --------------------------------------------------------------------------------------------------
+
+
+def discard(folder: Path, adaptations: Path) -> None:
+    """Remove a run with all that is in it. Raises KeyliftError when it is none of ours, or can't be removed."""
+    if not _is_own(folder, adaptations):
+        raise KeyliftError(f"There is no run '{folder.name}' any more.")
+    # Without its settings it is no run, even if not all of it can be removed at once.
+    with suppress(OSError):
+        (folder / SETTINGS).unlink()
+    shutil.rmtree(folder, ignore_errors=True)
+    if folder.exists():
+        raise KeyliftError(f"Not all of '{folder}' could be removed. Close what has its files open, and remove it.")
