@@ -164,7 +164,11 @@ def add_lifting_options(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="let a copy of the lifter learn from this clip first, for a minute at most; kept if it proves better",
     )
-    group.add_argument("--weights", default="default", metavar="NAME|FILE", help="the lifter's weights")
+    group.add_argument(
+        "--weights",
+        metavar="NAME|FILE",
+        help="the lifter's weights; without, those in use, see `keylift weights use`",
+    )
     group.add_argument(
         "--device", choices=["auto", "cpu", "cuda", "mps"], default="auto", help="what the lifter computes on"
     )

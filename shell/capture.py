@@ -102,7 +102,7 @@ class OwnHands:
         self._footage = open_video(self._options)
         self._camera = read_camera(self._options, self._footage)
         check_cameras(self._options)
-        return [check_lifter(self._options)]
+        return [check_lifter(self._options, self._reporter)]
 
     def find(self) -> Sequence[Any]:
         """Detect."""

@@ -12,6 +12,7 @@ from . import places
 from .arguments import add_detection_options, add_lifting_options, add_output
 from .detect import find_people, numbers, open_video, possible_outputs, repairs_told
 from .reporting import Reporter
+from .weights import settle_weights
 
 if TYPE_CHECKING:
     from ..core.camera import Camera
@@ -85,10 +86,14 @@ def read_camera(options: argparse.Namespace, footage: Footage | None) -> Camera 
     return camera if footage is None else camera.resized(footage.size_px)
 
 
-def check_lifter(options: argparse.Namespace) -> Path:
-    """The weights file that the options name. Raises KeyliftError when it is no lifter or the device isn't there."""
+def check_lifter(options: argparse.Namespace, reporter: Reporter) -> Path:
+    """The weights file that the options name, or that is in use, which they name from then on.
+
+    Raises KeyliftError when it is no lifter or the device isn't there.
+    """
     from ..core.weights import find_weights, read_header
 
+    settle_weights(options, reporter)
     weights = find_weights(options.weights)
     # Before torch is loaded: most wrong files are found out by their first bytes.
     read_header(weights)
@@ -228,7 +233,7 @@ def run(options: argparse.Namespace, reporter: Reporter) -> int:
     camera = read_camera(options, footage)
     check_cameras(options)
     check_update(options, from_keypoints)
-    weights = check_lifter(options)
+    weights = check_lifter(options, reporter)
     outputs_to_be = [options.output] if footage is None else possible_outputs([options.output], options)
     read = [options.video, options.camera, options.camera_motion, options.update, weights]
     places.check_outputs(outputs_to_be, [".npz"], read)
