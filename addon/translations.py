@@ -55,6 +55,23 @@ _GERMAN = {
     "Push to NLA": "In die NLA schieben",
     "Import Take": "Take importieren",
     "Figure": "Figur",
+    "Adapt to My Footage": "An mein Material anpassen",
+    "Learn From": "Lernen von",
+    "This Clip": "Diesem Clip",
+    "All Clips": "Allen Clips",
+    "Base": "Grundlage",
+    "Minutes": "Minuten",
+    "Motion": "Bewegungen",
+    "Use My Corrections": "Meine Korrekturen verwenden",
+    "Pause": "Pause",
+    "Resume": "Fortsetzen",
+    "Discard": "Verwerfen",
+    "Discard Run": "Lauf verwerfen",
+    "Use": "Verwenden",
+    "Use Shipped Ones": "Mitgelieferte verwenden",
+    "Report": "Bericht",
+    "Show Report": "Bericht zeigen",
+    "Remove Weights": "Gewichte entfernen",
 }
 _CONTEXTS = ("*", "Operator")
 TRANSLATIONS = {"de_DE": {(context, text): said for text, said in _GERMAN.items() for context in _CONTEXTS}}

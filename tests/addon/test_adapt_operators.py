@@ -18,6 +18,7 @@ pytest.importorskip("bpy")
 import bpy
 
 import keylift
+import learning_double
 from clip_samples import film, keypoints
 from keylift.addon import adapt_operators, adaptation_watch, scene_jobs
 from keylift.addon.adaptation_watch import adaptations_folder, known_runs, watch
@@ -26,7 +27,7 @@ from keylift.addon.preferences import worker_variables
 from keylift.addon.worker_client import WorkerProgram
 from rig_samples import empty_scene
 
-DOUBLE = Path(__file__).with_name("learning_double.py")
+DOUBLE = Path(learning_double.__file__)
 
 
 @dataclass(frozen=True)
