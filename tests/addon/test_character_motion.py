@@ -13,12 +13,14 @@ pytest.importorskip("bpy")
 
 import bpy
 
+from control_rig_samples import generated_rig_file
 from keylift.addon.character_motion import motion_of_armature, read_character_motion
 from keylift.addon.scene_export import export
-from keylift.addon.takes import bake_take, set_frame_rate
+from keylift.addon.takes import TakeOptions, bake_take, set_frame_rate
 from keylift.core.camera import Camera
 from keylift.core.errors import Cancelled, RigError
 from keylift.core.skeletons import LANDMARKS_41
+from keylift.rig_mapping.solve import RetargetOptions
 from rig_samples import empty_scene, evaluated, make_rig
 from walker import camera_from_world, filmed, walk
 
@@ -285,3 +287,17 @@ def test_no_script_of_a_file_runs(tmp_path: Path) -> None:
     finally:
         bpy.context.preferences.filepaths.use_scripts_auto_execute = False
     assert not witness.exists()
+
+
+@pytest.mark.slow
+def test_a_control_rig_is_read_off_what_deforms(tmp_path: Path) -> None:
+    bpy.ops.wm.open_mainfile(filepath=str(generated_rig_file(tmp_path)), use_scripts=False)
+    rig = bpy.data.objects["rig"]
+    set_frame_rate(bpy.context.scene, 30.0)
+    pose, _ = filmed(walk(FRAMES), Camera.guessed((320, 240)), camera_from_world())
+    for name, options in (("fk", TakeOptions()), ("ik", TakeOptions(RetargetOptions(limbs="ik")))):
+        bake_take(pose, rig, bone_map="auto", name=name, fps=30.0, options=options)
+        bones = ("DEF-thigh.L", "DEF-shin.R", "DEF-foot.L", "DEF-upper_arm.R", "DEF-forearm.L", "DEF-hand.R")
+        wanted = evaluated(rig, np.arange(FRAMES) + 1.0, bones)[..., :3, 3] @ Y_UP.T
+        clips = {clip.name: clip for clip in motion_of_armature(rig).clips}
+        assert np.abs(clips[name].positions_m[:, LANDMARKS] - wanted).max() < 1e-3
