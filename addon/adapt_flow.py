@@ -21,7 +21,8 @@ _MOST_SKIPPED_TOLD = 5
 class AdaptChoice:
     """What is learnt from, and what the outcome is called; each as the shell's option of that name.
 
-    footage:     films, folders, or keypoints files
+    footage:     films, folders, pictures or keypoints files
+    looking:     the shell's options on how people are looked for in it
     corrections: keypoints files with an artist's corrections, of footage that is given as well
     motion:      files or folders of motion capture or animation
     camera:      the lens that filmed all of it
@@ -30,12 +31,12 @@ class AdaptChoice:
     name: str
     footage: tuple[str, ...]
     base: str = "default"
-    minutes: int = 30
+    looking: tuple[str, ...] = ()
+    minutes: float = 30.0
     corrections: tuple[Path, ...] = ()
     motion: tuple[Path, ...] = ()
     camera: Path | None = None
     device: str = "auto"
-    detector_model: str = "full"
 
     def argv(self, run: Path) -> tuple[str, ...]:
         """The command that begins the run in the folder ``run``. Raises KeyliftError when it is too long."""
@@ -50,12 +51,12 @@ class AdaptChoice:
             f"--base={self.base}",
             f"--name={self.name}",
             f"--run={run}",
-            f"--minutes={self.minutes}",
+            f"--minutes={self.minutes:g}",
             *(f"--motion={path}" for path in self.motion),
             *(f"--corrections={path}" for path in self.corrections),
             *([] if self.camera is None else [f"--camera={self.camera}"]),
             f"--device={self.device}",
-            f"--detector-model={self.detector_model}",
+            *self.looking,
         )
 
 
@@ -95,9 +96,9 @@ def adapting(choice: AdaptChoice, run: Path) -> Flow:
     return _learning(choice.argv(run))
 
 
-def resuming(run: Path) -> Flow:
+def resuming(run: Path, device: str = "auto") -> Flow:
     """Go on with a run that was paused, or whose Blender has gone. Returns ``Adapted``."""
-    return _learning(("adapt", f"--run={run}", "--resume"))
+    return _learning(("adapt", f"--run={run}", "--resume", f"--device={device}"))
 
 
 def _learning(argv: tuple[str, ...]) -> Flow:

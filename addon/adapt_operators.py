@@ -19,7 +19,7 @@ from .adaptation_watch import (
     watch,
     watch_in_the_background,
 )
-from .footage_choice import BACKGROUND_MARK, chosen_clip
+from .footage_choice import BACKGROUND_MARK, chosen_clip, footage_of
 from .scene_jobs import owner_of
 from .weights_list import forget_listed, listed, show_in_list
 from .worker_choices import detect_choice
@@ -122,13 +122,13 @@ class KEYLIFT_OT_adapt_to_footage(_Learns, bpy.types.Operator):
             choice = AdaptChoice(
                 name=name,
                 footage=tuple(given.footage),
+                looking=tuple(given.looking),
                 base=choices.base or "default",
                 minutes=choices.minutes,
                 corrections=tuple(given.corrections),
                 motion=_motion(choices),
                 camera=given.camera,
                 device=_device(context),
-                detector_model=detect_choice(context.scene.keylift).model,
             )
             flow = adapt_flow.adapting(choice, folder)
         except KeyliftError:
@@ -148,6 +148,7 @@ class _Given:
 
     def __init__(self) -> None:
         self.footage: list[str] = []
+        self.looking: list[str] = []
         self.corrections: list[Path] = []
         self.camera: Path | None = None
         self.warnings: list[str] = []
@@ -165,29 +166,39 @@ def _given(context: bpy.types.Context, choices: Any, inputs: Path) -> _Given:
         clips = [one for one in _clips_of_file() if _file_of(one).is_relative_to(folder)]
     else:
         clips = _clips_of_file() if choices.source == "ALL" else [clip] if clip is not None else []
+    given.looking += detect_choice(settings).options()
     for one in clips:
-        person = settings.person if one == clip else 1
-        _give_clip(given, one, person, choices, inputs)
+        _give_clip(given, one, settings, inputs, chosen=one == clip)
     if not given.footage:
         raise FootageError("None of the clips can be learnt from. " + " ".join(given.warnings))
     given.camera = _camera(settings, clip if choices.source == "CLIP" else None, inputs)
     return given
 
 
-def _give_clip(given: _Given, clip: bpy.types.MovieClip, person: int, choices: Any, inputs: Path) -> None:
-    """The clip's keypoints as they were detected, with the artist's corrections beside them; or else its film."""
+def _give_clip(given: _Given, clip: bpy.types.MovieClip, settings: Any, inputs: Path, chosen: bool) -> None:
+    """The clip's keypoints as they were detected, with the artist's corrections beside them; or else its film.
+
+    chosen: whether it is the footage of the scene, which the scene's choices are about
+    """
     from .clip_keypoints import people
 
+    source = settings.adaptation.source
     found = people(clip)
-    in_folder = choices.source == "FOLDER"
     if found:
-        chosen = person if person in found else found[0]
-        for number in found:
-            # Its film is given already, with the folder that it is in.
-            _give_person(given, clip, number, number == chosen and not in_folder, choices, inputs)
-    elif in_folder:
-        return
-    elif clip.source == "SEQUENCE":
+        wanted = settings.person if chosen and settings.person in found else found[0]
+        for person in found:
+            # In a folder the film is given already.
+            _give_person(given, clip, person, person == wanted and source != "FOLDER", settings.adaptation, inputs)
+    elif source == "CLIP":
+        footage = footage_of(clip, settings)
+        given.footage.append(footage.address)
+        given.looking += [*footage.options(), f"--person={settings.person}"]
+    elif source == "ALL":
+        _give_film(given, clip)
+
+
+def _give_film(given: _Given, clip: bpy.types.MovieClip) -> None:
+    if clip.source == "SEQUENCE":
         given.warnings.append(f"Left out {clip.name}: pictures have no frame rate of their own. Press Detect first.")
     elif not _file_of(clip).is_file():
         given.warnings.append(f"Left out {clip.name}: its film is no longer where it was.")
@@ -303,7 +314,7 @@ class KEYLIFT_OT_resume_adaptation(_OnRun, _Learns, bpy.types.Operator):
     def begin(self, context: bpy.types.Context) -> tuple["Flow", Path, tuple[str, ...]]:
         """Ask the worker to go on."""
         folder = self.found().folder
-        return adapt_flow.resuming(folder), folder, ()
+        return adapt_flow.resuming(folder, _device(context)), folder, ()
 
 
 class KEYLIFT_OT_discard_adaptation(_OnRun, bpy.types.Operator):

@@ -7,6 +7,7 @@ written by the worker, or by whoever put it there, and is trusted in nothing.
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import time
 import tomllib
@@ -21,7 +22,10 @@ from ..core.errors import KeyliftError
 from ..core.weights.names import alike, why_no_name
 from .learning_curve import MAX_LOG_BYTES, read_curve
 
-SETTINGS, LOG, RESULT, REPORT = "adapt.toml", "log.json", "result.json", "report.html"
+# What was asked for is there from the beginning; the settings once the footage was gone through.
+REQUEST, SETTINGS = "request.json", "adapt.toml"
+LOG, RESULT, REPORT = "log.json", "result.json", "report.html"
+_CHECKPOINT = re.compile(r"step-(\d{9})\.safetensors")
 # Touched by the Blender that is at it, so that another one keeps its hands off.
 _IN_USE = "in-use"
 IN_USE_S = 90.0
@@ -99,16 +103,12 @@ def all_runs(adaptations: Path, now: float | None = None) -> Runs:
     """
     unfinished, finished = [], []
     for folder in _folders(adaptations):
-        settings = settings_of(folder)
-        if settings is None:
-            continue
         result = _read_json(folder / RESULT)
-        if result is None:
-            unfinished.append(_unfinished(folder, settings, time.time() if now is None else now))
-        elif isinstance(result, dict):
+        if is_resumable(folder):
+            unfinished.append(_unfinished(folder, time.time() if now is None else now))
+        elif isinstance(result, dict) and _text(result, "name"):
             report = folder / REPORT
-            name = _text(result, "name") or _text(settings, "name")
-            finished.append(FinishedRun(folder, name, report if report.is_file() else None))
+            finished.append(FinishedRun(folder, _text(result, "name"), report if report.is_file() else None))
     return Runs(tuple(unfinished), tuple(finished))
 
 
@@ -126,15 +126,26 @@ def _is_own(folder: Path, adaptations: Path) -> bool:
     return inside and folder.is_dir() and not folder.is_symlink()
 
 
-def _unfinished(folder: Path, settings: dict[str, Any], now: float) -> UnfinishedRun:
+def _unfinished(folder: Path, now: float) -> UnfinishedRun:
+    asked, settings = _read_json(folder / REQUEST), settings_of(folder) or {}
+    asked = asked if isinstance(asked, dict) else {}
     return UnfinishedRun(
         folder,
-        _text(settings, "name") or folder.name,
-        _text(settings, "base"),
-        read_curve(folder / LOG).latest_step,
+        _text(asked, "name") or _text(settings, "name") or folder.name,
+        _text(asked, "base") or _text(settings, "base"),
+        steps_done(folder),
         steps_of(settings),
         _is_in_use(folder, now),
     )
+
+
+def steps_done(folder: Path) -> int:
+    """How many steps were learnt and kept; 0 where there are none."""
+    try:
+        saved = [_CHECKPOINT.fullmatch(path.name) for path in (folder / "checkpoints").iterdir()]
+    except OSError:
+        saved = []
+    return max([read_curve(folder / LOG).latest_step, *(int(found[1]) for found in saved if found is not None)])
 
 
 def settings_of(folder: Path) -> dict[str, Any] | None:
@@ -151,13 +162,13 @@ def settings_of(folder: Path) -> dict[str, Any] | None:
 def steps_of(settings: dict[str, Any]) -> int:
     """How many steps the run takes; 0 where that is not said."""
     loop = settings.get("loop")
-    steps = settings.get("steps", loop.get("steps") if isinstance(loop, dict) else None)
+    steps = loop.get("steps") if isinstance(loop, dict) else None
     return steps if isinstance(steps, int) and 0 < steps < 10**9 else 0
 
 
 def is_resumable(folder: Path) -> bool:
     """Whether the worker can go on with it."""
-    return settings_of(folder) is not None and not (folder / RESULT).exists()
+    return (folder / REQUEST).is_file() and not (folder / RESULT).exists()
 
 
 def _read_json(file: Path) -> Any:
@@ -205,9 +216,9 @@ def discard(folder: Path, adaptations: Path) -> None:
     """Remove a run with all that is in it. Raises KeyliftError when it is none of ours, or can't be removed."""
     if not _is_own(folder, adaptations):
         raise KeyliftError(f"There is no run '{folder.name}' any more.")
-    # Without its settings it is no run, even if not all of it can be removed at once.
+    # Without what was asked for it is no run, even if not all of it can be removed at once.
     with suppress(OSError):
-        (folder / SETTINGS).unlink()
+        (folder / REQUEST).unlink()
     shutil.rmtree(folder, ignore_errors=True)
     if folder.exists():
         raise KeyliftError(f"Not all of '{folder}' could be removed. Close what has its files open, and remove it.")

@@ -16,11 +16,9 @@ from typing import TYPE_CHECKING, Any
 import bpy
 
 from ..core.errors import EXIT_FAILED, KeyliftError
-from . import adaptation_runs
 from .adapt_flow import AdaptationJob, Adapted
-from .adaptation_runs import Runs, all_runs, discard, is_resumable, mark_free, mark_in_use
+from .adaptation_runs import Runs, all_runs, discard, is_resumable, mark_free, mark_in_use, steps_done
 from .jobs import JobQueue, State
-from .learning_curve import read_curve
 from .preferences import own_folder
 from .scene_jobs import owner_of, worker_program
 from .worker_client import PATIENCE_S, Worker, WorkerProgram
@@ -158,8 +156,7 @@ class AdaptationWatch:
             return ("INFO", "Stopped. Nothing of it is kept")
         problem = job.problem
         assert problem is not None
-        learnt_nothing = not read_curve(job.folder / adaptation_runs.LOG).latest_step
-        if not is_resumable(job.folder) or (problem.exit_code == EXIT_FAILED and learnt_nothing):
+        if not is_resumable(job.folder) or (problem.exit_code == EXIT_FAILED and not steps_done(job.folder)):
             _throw_away(job.folder)
             return ("ERROR", str(problem))
         return ("ERROR", f"{problem}\nWhat was learnt so far is kept: Resume goes on")

@@ -84,9 +84,8 @@ class Double:
         run = Path(options["run"])
         if "resume" not in options:
             run.mkdir(parents=True, exist_ok=True)
-            said = {"name": options["name"], "base": options["base"], "steps": how["steps"]}
-            lines = [f"{key} = {json.dumps(value)}\n" for key, value in said.items()]
-            (run / "adapt.toml").write_text("".join(lines), encoding="utf-8")
+            said = {"name": options["name"], "base": options["base"]}
+            (run / "request.json").write_text(json.dumps(said), encoding="utf-8")
             (run / "asked.json").write_text(json.dumps(request.argv), encoding="utf-8")
             for film in footage:
                 say(Progressed(job, "detect", f"Looking for people in {Path(film).name}", 0, None))
@@ -94,8 +93,9 @@ class Double:
         if "fails" in how:
             say(Failed(job, how["fails"], "KeyliftError", how.get("exit_code", 1)))
             return
-        name = json.loads((run / "asked.json").read_text(encoding="utf-8"))
-        name = next(word.partition("=")[2] for word in name if word.startswith("--name="))
+        name = json.loads((run / "request.json").read_text(encoding="utf-8"))["name"]
+        settings = f"name = {json.dumps(name)}\n\n[loop]\nsteps = {how['steps']}\n"
+        (run / "adapt.toml").write_text(settings, encoding="utf-8")
         log_file = run / "log.json"
         log = json.loads(log_file.read_text(encoding="utf-8")) if log_file.is_file() else []
         for step in range(len(log), how["steps"] + 1):

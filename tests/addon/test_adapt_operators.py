@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -78,6 +81,11 @@ def asked() -> list[str]:
     return json.loads(newest.read_text(encoding="utf-8"))
 
 
+def footage_asked() -> list[str]:
+    """What it was to learn from."""
+    return list(itertools.takewhile(lambda word: not word.startswith("--"), asked()[1:]))
+
+
 def begin() -> None:
     """As the button does it in a window, where nobody waits."""
     operator = adapt_operators.KEYLIFT_OT_adapt_to_footage
@@ -110,8 +118,8 @@ def test_better_weights_are_used_from_then_on_as_one_undo_step(clip: Any) -> Non
     icon, words = watch.words or ("", "")
     assert icon == "CHECKMARK" and "is better, and 'Scene' is lifted with it from now on: 5.9 %" in words
     assert "Left out empty.mp4: nobody is seen" in words
-    assert asked()[:2] == ["adapt", str(Path(bpy.path.abspath(clip.filepath)).resolve())]
-    assert {"--base=default", "--name=my-footage", "--minutes=5", "--detector-model=full"} <= set(asked())
+    assert asked()[0] == "adapt" and footage_asked() == [bpy.path.abspath(clip.filepath)]
+    assert {"--base=default", "--name=my-footage", "--minutes=5", "--person=1"} <= set(asked())
     bpy.ops.ed.undo()
     assert settings().weights == "default"
     bpy.ops.ed.redo()
@@ -184,9 +192,6 @@ def test_a_pause_waits_for_what_is_being_written(
 
 
 def test_a_killed_worker_loses_no_more_than_since_the_last_save(clip: Any, double: Callable[..., None]) -> None:
-    import os
-    import signal
-
     double(step_s=0.1)
     begin()
     until(is_learning)
@@ -263,7 +268,7 @@ def test_corrections_travel_beside_what_was_detected(clip: Any) -> None:
     marker = next(track for track in tracks_of(clip, 2) if track.name == "left_wrist").markers.find_frame(5)
     marker.co = (marker.co[0] + 0.1, marker.co[1])
     assert bpy.ops.keylift.adapt_to_footage() == {"FINISHED"}
-    footage = [Path(word) for word in asked()[1:] if not word.startswith("--")]
+    footage = [Path(word) for word in footage_asked()]
     corrections = [Path(word.partition("=")[2]) for word in asked() if word.startswith("--corrections=")]
     assert len(footage) == 2 and len(corrections) == 1, "the chosen person, and whoever was corrected"
     before, after = read_keypoints(footage[1]), read_keypoints(corrections[0])
@@ -273,7 +278,27 @@ def test_corrections_travel_beside_what_was_detected(clip: Any) -> None:
     choices().use_corrections = False
     assert bpy.ops.keylift.adapt_to_footage() == {"FINISHED"}
     assert not any(word.startswith("--corrections") for word in asked())
-    assert sum(word.endswith(".npz") for word in asked()) == 1
+    assert len(footage_asked()) == 1
+
+
+def test_the_choices_of_the_scene_are_about_its_own_clip(clip: Any) -> None:
+    settings().use_range, settings().first, settings().last = True, 3, 9
+    settings().person, settings().repair = 2, False
+    assert bpy.ops.keylift.adapt_to_footage() == {"FINISHED"}
+    assert "--no-repair --frames 2-8 --person=2" in " ".join(asked())
+    choices().source = "ALL"
+    assert bpy.ops.keylift.adapt_to_footage() == {"FINISHED"}
+    assert "--no-repair" in asked() and "--frames" not in asked() and "--person=2" not in asked()
+
+
+def test_the_lens_of_the_clip_travels_along(clip: Any) -> None:
+    clip.tracking.camera.sensor_width, clip.tracking.camera.focal_length = 36.0, 50.0
+    assert bpy.ops.keylift.adapt_to_footage() == {"FINISHED"}
+    (camera,) = (word.partition("=")[2] for word in asked() if word.startswith("--camera="))
+    assert Path(camera).is_file() and Path(camera).parent.name == "inputs"
+    settings().lens = "ESTIMATE"
+    assert bpy.ops.keylift.adapt_to_footage() == {"FINISHED"}
+    assert not any(word.startswith("--camera") for word in asked())
 
 
 def test_a_folder_of_films(clip: Any, tmp_path: Path) -> None:
@@ -287,7 +312,7 @@ def test_a_folder_of_films(clip: Any, tmp_path: Path) -> None:
     choices().folder = str(tmp_path)
     choices().motion = str(tmp_path / "dance.mp4")
     assert bpy.ops.keylift.adapt_to_footage() == {"FINISHED"}
-    assert asked()[1] == str(tmp_path.resolve()) and f"--motion={tmp_path / 'dance.mp4'}" in asked()
+    assert footage_asked() == [str(tmp_path.resolve())] and f"--motion={tmp_path / 'dance.mp4'}" in asked()
 
 
 def test_all_clips_but_those_that_cannot_be_learnt_from(clip: Any, tmp_path: Path) -> None:
@@ -296,7 +321,7 @@ def test_all_clips_but_those_that_cannot_be_learnt_from(clip: Any, tmp_path: Pat
     gone.unlink()
     choices().source = "ALL"
     assert bpy.ops.keylift.adapt_to_footage() == {"FINISHED"}
-    assert [word for word in asked()[1:] if not word.startswith("--")] == [str((tmp_path / "dance.mp4").resolve())]
+    assert footage_asked() == [str((tmp_path / "dance.mp4").resolve())]
     assert "Left out gone.mp4: its film is no longer" in (watch.words or ("", ""))[1]
 
 

@@ -80,7 +80,8 @@ def drawn() -> str:
 def a_run(name: str = "studio", steps: int = 3) -> Path:
     folder = adaptations_folder() / f"{name}-12345678"
     folder.mkdir(parents=True)
-    (folder / "adapt.toml").write_text(f'name = "{name}"\nbase = "default"\nsteps = 500\n', encoding="utf-8")
+    (folder / "request.json").write_text(json.dumps({"name": name, "base": "default"}), encoding="utf-8")
+    (folder / "adapt.toml").write_text(f'name = "{name}"\n\n[loop]\nsteps = 500\n', encoding="utf-8")
     learn(folder, steps)
     forget_runs()
     return folder

@@ -15,12 +15,14 @@ from keylift.addon.adaptation_runs import all_runs, checked_name, discard, free_
 from keylift.addon.jobs import State
 from keylift.core.errors import KeyliftError
 from keylift.core.worker_messages import Progressed
+from keylift.shell.command_line import make_parser
 
 
 def begun(folder: Path, name: str = "studio", steps: int | None = 500) -> Path:
     folder.mkdir(parents=True)
-    told = "" if steps is None else f"steps = {steps}\n"
-    (folder / "adapt.toml").write_text(f'name = "{name}"\nbase = "default"\n{told}', encoding="utf-8")
+    (folder / "request.json").write_text(json.dumps({"name": name, "base": "default"}), encoding="utf-8")
+    if steps is not None:
+        (folder / "adapt.toml").write_text(f'name = "{name}"\n\n[loop]\nsteps = {steps}\n', encoding="utf-8")
     return folder
 
 
@@ -45,12 +47,19 @@ def test_what_is_unfinished_tells_how_far_it_is(tmp_path: Path) -> None:
     )
 
 
-def test_steps_may_be_told_with_the_loop_or_not_at_all(tmp_path: Path) -> None:
-    folder = begun(tmp_path / "one", steps=None)
-    assert all_runs(tmp_path).unfinished[0].steps == 0
-    with open(folder / "adapt.toml", "a", encoding="utf-8") as file:
-        file.write("[loop]\nsteps = 70\n")
-    assert all_runs(tmp_path).unfinished[0].steps == 70
+def test_before_the_footage_was_gone_through_nobody_knows_how_many_steps_there_will_be(tmp_path: Path) -> None:
+    begun(tmp_path / "one", steps=None)
+    (run,) = all_runs(tmp_path).unfinished
+    assert (run.name, run.step, run.steps) == ("studio", 0, 0)
+
+
+def test_what_was_saved_counts_even_if_nothing_was_measured_since(tmp_path: Path) -> None:
+    folder = begun(tmp_path / "one")
+    (folder / "log.json").write_text('[{"step": 100}]', encoding="utf-8")
+    (folder / "checkpoints").mkdir()
+    for name in ("step-000000150.safetensors", "step-000000999.damaged", "notes.txt"):
+        (folder / "checkpoints" / name).write_bytes(b"")
+    assert all_runs(tmp_path).unfinished[0].step == 150
 
 
 def test_finished_runs_have_a_report_and_are_not_gone_on_with(tmp_path: Path) -> None:
@@ -71,6 +80,7 @@ def test_what_is_no_run_is_left_alone(tmp_path: Path) -> None:
     for name, content in (("words", b"no toml ="), ("bytes", b"\xff\xfe"), ("large", b"# " + b"x" * (2 << 20))):
         (tmp_path / name).mkdir()
         (tmp_path / name / "adapt.toml").write_bytes(content)
+        (tmp_path / name / "result.json").write_bytes(content)
     elsewhere = begun(tmp_path.parent / f"{tmp_path.name}-elsewhere")
     (tmp_path / "link").symlink_to(elsewhere, target_is_directory=True)
     runs = all_runs(tmp_path)
@@ -79,9 +89,13 @@ def test_what_is_no_run_is_left_alone(tmp_path: Path) -> None:
 
 def test_settings_of_strange_kinds_are_no_harm(tmp_path: Path) -> None:
     folder = begun(tmp_path / "one")
-    (folder / "adapt.toml").write_text('name = 3\nbase = []\nsteps = "x"\nloop = 1\n', encoding="utf-8")
-    (run,) = all_runs(tmp_path).unfinished
-    assert (run.name, run.base, run.steps) == ("one", "", 0)
+    (folder / "request.json").write_text('{"name": 3, "base": []}', encoding="utf-8")
+    for settings in ('name = 3\nsteps = "x"\nloop = 1\n', "loop = [1]", "no toml =", "[loop]\nsteps = -1\n"):
+        (folder / "adapt.toml").write_text(settings, encoding="utf-8")
+        (run,) = all_runs(tmp_path).unfinished
+        assert (run.name, run.base, run.steps) == ("one", "", 0)
+    (folder / "request.json").write_bytes(b"\xff" * 10)
+    assert all_runs(tmp_path).unfinished[0].name == "one"
     (folder / "result.json").write_text("[1, 2", encoding="utf-8")
     assert all_runs(tmp_path) == adaptation_runs.Runs(), "a result that can't be read is none to go on from"
 
@@ -132,13 +146,20 @@ def test_the_command_names_everything_that_was_chosen(tmp_path: Path) -> None:
         motion=(Path("/m"),),
         camera=Path("/camera.toml"),
         device="cpu",
+        looking=("--detector-model", "full", "--no-repair", "--frames", "2-8", "--person=2"),
     )
     command = next(adapting(choice, tmp_path))
+    resumed = next(resuming(tmp_path, "cpu"))
+    # The shell's own parser takes them.
+    options = make_parser().parse_args(list(command.argv))
+    assert options.footage == [Path("/films"), Path("/a.keypoints.npz")] and options.name == "-odd name"
+    assert (options.minutes, options.person, options.no_repair, options.run) == (7, 2, True, tmp_path)
+    assert make_parser().parse_args(list(resumed.argv)).resume
     assert command.argv[:3] == ("adapt", "/films", "/a.keypoints.npz") and command.stage == "learn"
     for option in ("--name=-odd name", "--minutes=7", "--corrections=/c.npz", "--motion=/m", "--camera=/camera.toml"):
         assert option in command.argv
     assert f"--run={tmp_path}" in command.argv and "--device=cpu" in command.argv
-    assert next(resuming(tmp_path)).argv == ("adapt", f"--run={tmp_path}", "--resume")
+    assert resumed.argv == ("adapt", f"--run={tmp_path}", "--resume", "--device=cpu")
 
 
 def test_more_clips_than_the_worker_takes_are_refused(tmp_path: Path) -> None:

@@ -12,13 +12,13 @@ import pytest
 pytest.importorskip("bpy")
 
 import bpy
-from learning_double import REASON, write_adapted_weights
 
 import keylift
 from keylift.addon import weights_list
 from keylift.addon.adaptation_watch import adaptations_folder, forget_runs
 from keylift.addon.known_weights import KnownWeights, known_weights
 from keylift.addon.preferences import weights_folder
+from learning_double import REASON, write_adapted_weights
 from rig_samples import empty_scene
 
 
@@ -46,7 +46,7 @@ def add(name: str, better: bool = True) -> Path:
 def add_report(name: str) -> Path:
     folder = adaptations_folder() / f"{name}-1234"
     folder.mkdir(parents=True)
-    (folder / "adapt.toml").write_text(f'name = "{name}"', encoding="utf-8")
+    (folder / "request.json").write_text(json.dumps({"name": name}), encoding="utf-8")
     (folder / "result.json").write_text(json.dumps({"name": name}), encoding="utf-8")
     (folder / "report.html").write_text("<p>", encoding="utf-8")
     forget_runs()
