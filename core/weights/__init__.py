@@ -20,7 +20,7 @@ from ..output_files import ELSEWHERE, written_whole
 from ..track_files import sha256_of
 from ..tracks import Source
 from .names import check_free
-from .tensor_table import HEADER_HASH, hash_of_header, tensor_places, with_hashes
+from .tensor_table import HEADER_HASH, TENSORS_HASH, hash_of_header, tensor_places, with_hashes
 
 if TYPE_CHECKING:
     import torch
@@ -192,7 +192,9 @@ def read_header(path: Path) -> dict[str, Any]:
             raise WeightsError(f"'{path}' is a safetensors file but not a lifter of Keylift.")
         if int(metadata["format_version"]) > FORMAT_VERSION:
             raise WeightsError(f"'{path}' was written by a newer Keylift. Update Keylift.")
-        if HEADER_HASH in metadata and json.loads(metadata[HEADER_HASH]) != hash_of_header(metadata):
+        # Who wrote one hash wrote both: a key that is gone is damage too.
+        is_hashed = HEADER_HASH in metadata or TENSORS_HASH in metadata
+        if is_hashed and metadata.get(HEADER_HASH) != json.dumps(hash_of_header(metadata)):
             raise WeightsError(f"'{path}' is damaged: what it says of itself is not what was written. {MAKE_ANEW}")
         return {key: json.loads(value) for key, value in metadata.items() if key not in ("format", "format_version")}
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as problem:

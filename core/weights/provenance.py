@@ -85,7 +85,7 @@ def lineage(path: Path) -> list[Ancestor]:
 
 
 def _by_hash() -> dict[str, Path]:
-    found = {}
+    found: dict[str, Path] = {}
     for path in list_weights().values():
         try:
             # The first wins: what was shipped goes by its own name, whatever copies there are.

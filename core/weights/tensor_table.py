@@ -8,7 +8,7 @@ import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
-from typing import Any
+from typing import Any, TypeGuard
 
 TENSORS_HASH = "tensors_sha256"
 HEADER_HASH = "header_sha256"
@@ -54,9 +54,9 @@ def _place(name: str, said: Any) -> TensorPlace:
     if not isinstance(said, dict):
         raise ValueError(f"nothing is said of '{name}'")
     dtype, shape, offsets = said.get("dtype"), said.get("shape"), said.get("data_offsets")
-    if dtype not in _BYTES if isinstance(dtype, str) else True:
+    if not isinstance(dtype, str) or dtype not in _BYTES:
         raise ValueError(f"'{name}' is of an unknown type")
-    if not (_are_sizes(shape) and len(shape) <= _MAX_DIMENSIONS and _are_sizes(offsets) and len(offsets) == 2):
+    if not _are_sizes(shape) or not _are_sizes(offsets) or len(shape) > _MAX_DIMENSIONS or len(offsets) != 2:
         raise ValueError(f"'{name}' has a shape or a place that can't be")
     first, end = offsets
     if end - first != prod(shape) * _BYTES[dtype]:
@@ -64,7 +64,7 @@ def _place(name: str, said: Any) -> TensorPlace:
     return TensorPlace(name, dtype, tuple(shape), first, end)
 
 
-def _are_sizes(values: Any) -> bool:
+def _are_sizes(values: Any) -> TypeGuard[list[int]]:
     return isinstance(values, list) and all(type(value) is int and 0 <= value <= _MAX_BYTES for value in values)
 
 

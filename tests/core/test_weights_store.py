@@ -119,6 +119,16 @@ def test_a_bit_that_turned_over_is_found(tmp_path: Path, place: int, bit: int) -
         load_ray_lifter(path, "cpu")
 
 
+def test_no_bit_can_turn_over_unseen(tmp_path: Path) -> None:
+    path = tmp_path / "small.safetensors"
+    write_weights(path, {"a": torch.ones(2, 1), "b": torch.zeros(1)}, {"fps": 30.0})
+    whole = path.read_bytes()
+    for place in range(len(whole)):
+        for bit in range(8):
+            path.write_bytes(whole[:place] + bytes([whole[place] ^ 1 << bit]) + whole[place + 1 :])
+            assert verify(path).bad, f"bit {bit} of byte {place}, in {whole[max(place - 20, 0) : place + 20]!r}"
+
+
 def test_old_files_without_a_hash_are_told_apart_and_lift(tmp_path: Path) -> None:
     path = without_hashes(small_weights(tmp_path / "old.safetensors"))
     found = verify(path)
