@@ -55,6 +55,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="chooses clips, bodies, clothes, light",
     )
     parser.add_argument(
+        "--cameras",
+        choices=["usual", "high", "low", "wide"],
+        default="usual",
+        help="where cameras stand: as people hold them, under the ceiling, on the floor, or near with a wide lens",
+    )
+    parser.add_argument(
         "--detector-model",
         action="append",
         metavar="full|lite|heavy|FILE",
@@ -94,7 +100,9 @@ def run(options: argparse.Namespace, reporter: Reporter) -> int:
     models = bundles_by_kind(options.detector_model or ["full"], reporter)
     paths, found = [], []
     for number in range(options.clips):
-        plan = plan_shot(motion, base, options.seed, number, options.clips, options.frames, options.fps)
+        plan = plan_shot(
+            motion, base, options.seed, number, options.clips, options.frames, options.fps, options.cameras
+        )
         path = options.output / f"{plan.name}{SHOT_ENDING}"
         paths.append(path)
         shot = read_shot(path) if path.exists() else None

@@ -23,13 +23,33 @@ from .room import Mesh, in_the_way, make_floor, make_walls, shaded_floor
 from .wardrobe import DressedBody, dress
 
 SIZE_PX = (640, 480)
-# People smaller than this (longer side of their box) are missed in single pictures.
-_SMALLEST_PX = 250
 _TRIES = 60
 # Who stands less is on stairs or on a wall, which are not drawn.
 _STANDS_AT_LEAST = 0.55
 # World is z up, motion is y up.
 WORLD_FROM_MOTION = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]])
+
+
+@dataclass(frozen=True)
+class CameraHabits:
+    """Where cameras stand, and how: metres over the floor, degrees from side to side, of roll (one deviation), how near
+    along the floor they may come, and how large the person is in the picture; smaller ones are missed now and then."""
+
+    eye_m: tuple[float, float]
+    field_deg: tuple[float, float]
+    roll_deg: float
+    nearest_m: float
+    wanted_px: tuple[float, float] = (280, 400)
+    smallest_px: float = 250
+
+
+# High ones hang from a ceiling and look down steeply; low ones stand on the floor, wide ones come close.
+CAMERA_HABITS = {
+    "usual": CameraHabits((0.5, 2.3), (40, 75), 4, 1.5),
+    "high": CameraHabits((2.8, 4.2), (30, 55), 10, 0.8, (200, 400), 150),
+    "low": CameraHabits((0.05, 0.3), (75, 105), 12, 0.8, (250, 400), 200),
+    "wide": CameraHabits((0.5, 2.3), (95, 115), 6, 0.6, (220, 400), 180),
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,9 +197,16 @@ class ShotPlan:
 
 
 def plan_shot(
-    motion: MotionSet, base: BaseBody, seed: int, number: int, count: int, frames: int, fps: float
+    motion: MotionSet,
+    base: BaseBody,
+    seed: int,
+    number: int,
+    count: int,
+    frames: int,
+    fps: float,
+    cameras: str = "usual",
 ) -> ShotPlan:
-    """The ``number``-th of ``count`` shots of a set.
+    """The ``number``-th of ``count`` shots of a set. ``cameras`` is a name in ``CAMERA_HABITS``.
 
     Raises FileFormatError when the motion has no clips of that length to choose from.
     """
@@ -192,7 +219,7 @@ def plan_shot(
         body = _random_body(base, chance)
         posed = _posed(body, motion, start, frames, step, fps)
         stands = posed.contact.any(axis=1).mean()
-        seen = _place_camera(posed, number, count, chance)
+        seen = _place_camera(posed, CAMERA_HABITS[cameras], number, count, chance)
         if stands >= _STANDS_AT_LEAST and seen is not None:
             break
     else:
@@ -213,7 +240,7 @@ def plan_shot(
         extras.append("motion blur")
     text = ", ".join([f"clip {motion.clip_name[clip]} ({motion.source[clip]}) from frame {start}", about_view, *extras])
     return ShotPlan(
-        name=f"rendered-{seed}-{number:02d}-{motion.subject[clip]}",
+        name=f"{_set_name(cameras)}-{seed}-{number:02d}-{motion.subject[clip]}",
         about=text,
         fps=fps,
         actor=actor,
@@ -228,6 +255,10 @@ def plan_shot(
         sub_frames=3 if blurred else 1,
         shutter=float(chance.uniform(0.4, 0.8)),
     )
+
+
+def _set_name(cameras: str) -> str:
+    return "rendered" if cameras == "usual" else f"rendered-{cameras}"
 
 
 def _choose_clip(motion: MotionSet, length: int, number: int, chance: np.random.Generator) -> tuple[int, int]:
@@ -266,11 +297,11 @@ def _looking(place_m: np.ndarray, at_m: np.ndarray, roll_rad: float) -> np.ndarr
 
 
 def _place_camera(
-    posed: PosedBody, number: int, count: int, chance: np.random.Generator
+    posed: PosedBody, habits: CameraHabits, number: int, count: int, chance: np.random.Generator
 ) -> tuple[Camera, np.ndarray, str] | None:
     """A camera that sees all of the body all of the time, large enough; None when there is none."""
     width, height = SIZE_PX
-    field_deg = float(chance.uniform(40, 75))
+    field_deg = float(chance.uniform(*habits.field_deg))
     focal = width / 2 / np.tan(np.radians(field_deg) / 2)
     camera = Camera(SIZE_PX, (focal, focal), (width / 2, height / 2))
     points_m = posed.landmarks_m @ WORLD_FROM_MOTION.T
@@ -282,9 +313,9 @@ def _place_camera(
     yaw = facing + 2 * np.pi * share
     target = (low + high) / 2
     target[:2] += chance.normal(0, 0.1, 2)
-    eye_m, roll = chance.uniform(0.5, 2.3), np.radians(chance.normal(0, 4))
-    wanted_px = chance.uniform(280, 400)
-    for metres in np.geomspace(1.5, 12, 60):
+    eye_m, roll = chance.uniform(*habits.eye_m), np.radians(chance.normal(0, habits.roll_deg))
+    wanted_px = chance.uniform(*habits.wanted_px)
+    for metres in np.geomspace(habits.nearest_m, 12, 60):
         place = np.array([target[0] + metres * np.cos(yaw), target[1] + metres * np.sin(yaw), eye_m])
         world_from_camera = _looking(place, target, roll)
         seen_m = (points_m - place) @ world_from_camera[:3, :3]
@@ -294,7 +325,8 @@ def _place_camera(
         inside = (xy > 14).all() and (xy[..., 0] < width - 14).all() and (xy[..., 1] < height - 14).all()
         size = np.ptp(xy, axis=1).max(axis=-1)
         if inside and np.median(size) <= wanted_px:
-            if np.median(size) < _SMALLEST_PX or size[0] < _SMALLEST_PX or size.min() < 0.6 * _SMALLEST_PX:
+            least_px = habits.smallest_px
+            if np.median(size) < least_px or size[0] < least_px or size.min() < 0.6 * least_px:
                 return None
             side = ("front", "left", "back", "right")[round(4 * share) % 4]
             return camera, world_from_camera, f"{side} view, {metres:.1f} m away, {field_deg:.0f} deg wide"

@@ -33,8 +33,9 @@ MAX_MOMENTS = 100_000_000
 # A window at ``FASTEST`` times the speed of the footage must fit into a stretch of motion.
 FASTEST, SHORTEST_STRETCH = 1.2, 34
 
-# Of clips that are shorter than so many blocks, some are held out as a whole and the others not at all.
-_LONG_BLOCKS = 4
+# Of clips that are shorter than so many blocks, some are held out as a whole and the others not at all, if there are
+# enough of them.
+_LONG_BLOCKS, _MANY_CLIPS = 4, 8
 
 _POINTS, _JOINTS = len(LIFTER_21_NAMES), len(LANDMARKS_41)
 # Name -> shape of a row and kind.
@@ -120,8 +121,8 @@ class FootageSet:
 class _HoldingOut:
     """Decides, clip by clip, what is held out: blocks of long clips, and now and then a short one as a whole."""
 
-    def __init__(self, settings: PreparingSettings, alone: bool) -> None:
-        self._settings, self._alone = settings, alone
+    def __init__(self, settings: PreparingSettings, clips: int) -> None:
+        self._settings, self._few = settings, clips < _MANY_CLIPS
         self._seen = self._held = 0
 
     def __call__(self, part: FootagePart) -> tuple[np.ndarray, np.ndarray]:
@@ -129,7 +130,7 @@ class _HoldingOut:
         settings = self._settings
         span_s = float(part.time_s[0]), float(part.time_s[-1])
         self._seen += len(part.time_s)
-        if self._alone or span_s[1] - span_s[0] >= _LONG_BLOCKS * settings.block_s:
+        if self._few or span_s[1] - span_s[0] >= _LONG_BLOCKS * settings.block_s:
             rule = (settings.block_s, settings.held_out_part, settings.margin_s)
             held_out, away = held_out_at(part.time_s, span_s, *rule)
         else:
@@ -190,7 +191,7 @@ def write_set(folder: Path, parts: Sequence[Path], fps: float, settings: Prepari
     with _made_whole(folder) as beside:
         rows = _Growing(beside, sum(lengths), _ROWS)
         clips, stretches = [], []
-        hold_out = _HoldingOut(settings, alone=len(parts) == 1)
+        hold_out = _HoldingOut(settings, len(parts))
         for path in parts:
             part = read_part(path)
             learnt, held_out = hold_out(part)

@@ -59,10 +59,10 @@ class MixSettings:
 
     anchor_views: int = 128
     footage_views: int = 128
-    labelled_views: int = 96
+    labelled_views: int = 128
     runs: int = 12
     run_frames: int = 8
-    keep_weight: float = 0.0
+    keep_weight: float = 1.0
     reprojection_weight: float = 0.3
     pose_weight: float = 1.0
     bone_weight: float = 0.5
@@ -94,7 +94,7 @@ class AdaptLoopSettings:
     """AdamW with a short warm-up and a cosine down to nothing."""
 
     steps: int = 2000
-    learning_rate: float = 1e-4
+    learning_rate: float = 3e-4
     warm_up_steps: int = 50
     checkpoint_every_s: float = 60.0
     validate_every: int = 100
