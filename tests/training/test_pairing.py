@@ -1,6 +1,6 @@
 """Footage and motion brought together: real motion before a known camera at a known offset, seen by a poor detector."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -8,15 +8,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from checkout import ROOT
 from keylift.core.camera import Camera
 from keylift.core.errors import Cancelled, FileFormatError
 from keylift.core.rotations import angle_between_rad, from_matrix
-from keylift.core.skeletons import LANDMARKS_41, mirrored_layout
+from keylift.core.skeletons import LANDMARKS_41, LIFTER_21_NAMES, mirrored_layout
 from keylift.training.motion.anchor import read_anchor
+from keylift.training.motion.bvh_motion import read_bvh_clips
+from keylift.training.motion.bvh_reader import read_bvh
+from keylift.training.motion.clips import at_rate
+from keylift.training.motion.landmark_sets import write_motion
 from keylift.training.motion.motion_set import MotionSet, foot_contacts
 from keylift.training.pairing import pair
 from keylift.training.pairing.camera_fit import CameraFit, Known, fit_camera, misses_of_box
 from keylift.training.pairing.offset_scan import scan_offsets
+from keylift.training.pairing.pairs_file import PairEntry, read_pairs, read_truth
 from keylift.training.pairing.take_sides import drawn_between, motion_side, seen_side
 from keylift.training.shots.shot import read_shot
 from keylift.training.shots.synthetic_shots import make_synthetic_shots
@@ -24,6 +30,7 @@ from walker import camera_from_world, filmed, walk
 
 Z_UP = np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])
 RENDERED = Path(__file__).parents[1] / "golden" / "rendered" / "rendered-91-00-cmu02.shot.npz"
+SAMPLES = ROOT.parent / "shared" / "data" / "bvh_samples"
 OFFSET_S = 0.4234
 # Clips of the motion that travels with Keylift in which something happens; 2.5 s at 30 frames a second.
 CLIPS = (16, 120, 152, 168)
@@ -109,19 +116,13 @@ def test_bursts_and_exchanged_sides_do_no_harm(anchor):
     shot = shot_of(body)
     track = shot.keypoints["synthetic"]
     xy_px, rng = track.xy_px.copy(), np.random.default_rng(1)
-    xy_px[10:28] = xy_px[10:28, mirrored_layout_21()]
+    xy_px[10:28] = xy_px[10:28, mirrored_layout(LIFTER_21_NAMES)]
     xy_px[30:36] += rng.normal(0, 150, (6, 1, 2))
     xy_px[40:50, rng.integers(0, 21, 4)] += 200
     found = pair(replace(track, xy_px=xy_px), body, 30.0)
     assert abs(found.offset_s - OFFSET_S) < 1 / 60
     assert found.exchanged[10:28].all() and found.exchanged.sum() < 22
     assert not found.agreed[30:36].any() and found.agreed[:28].mean() > 0.9
-
-
-def mirrored_layout_21():
-    from keylift.core.skeletons import LIFTER_21_NAMES
-
-    return mirrored_layout(LIFTER_21_NAMES)
 
 
 def test_labels_end_where_the_motion_ends(anchor):
@@ -252,3 +253,135 @@ def test_a_camera_that_is_off_is_brought_back():
     found = fit_camera(off, seen, body, Known(lens=True), 60, 60)
     assert np.abs(found.move_m - true[:3, 3]).max() < 0.01 and abs(found.offset_s) < 0.002
     assert fit_camera(off, seen, body, Known(lens=True, place=True, offset=True), 60, 60) is off
+
+
+# ---- PAIRS.toml -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def listed(tmp_path):
+    """Writes a PAIRS.toml beside a clip and a motion; returns where it is."""
+    for name in ("dance.mp4", "other.mp4", "dance.bvh", "lens.toml", "map.toml"):
+        (tmp_path / name).write_text("x")
+
+    def write(text):
+        (tmp_path / "PAIRS.toml").write_text(text, encoding="utf-8")
+        return tmp_path / "PAIRS.toml"
+
+    return write
+
+
+def test_pairs_are_read_relative_to_their_list(listed, tmp_path):
+    first, second = read_pairs(
+        listed(
+            """
+            [[pair]]
+            footage = "dance.mp4"
+            motion = "dance.bvh"
+
+            [[pair]]
+            footage = "other.mp4"
+            motion = "dance.bvh"
+            offset_s = -1
+            camera = "lens.toml"
+            camera_from_world = [[1, 0, 0, 0], [0, -1, 0, 1.5], [0, 0, -1, 4], [0, 0, 0, 1]]
+            fps = 120
+            joint_map = "map.toml"
+            clip = "take 3"
+            """
+        )
+    )
+    assert first.footage == tmp_path / "dance.mp4" and first.motion == tmp_path / "dance.bvh"
+    assert first.offset_s is first.camera is first.camera_from_world is first.fps is first.joint_map is None
+    assert (second.offset_s, second.fps, second.clip) == (-1.0, 120.0, "take 3")
+    assert second.camera == tmp_path / "lens.toml" and second.joint_map == tmp_path / "map.toml"
+    assert second.camera_from_world[1, 3] == 1.5
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", r"no \[\[pair\]\]"),
+        ("pair = 3", r"no \[\[pair\]\]"),
+        ("[[pairs]]\n", "unknown keys: pairs"),
+        ("[[pair]]\nmotion = 'dance.bvh'", "Pair 1 of .* lacks footage"),
+        ("[[pair]]\nfootage = 'dance.mp4'", "lacks motion"),
+        ("@\ncamara = 'lens.toml'", "unknown keys: camara"),
+        ("@\noffset_s = '1'", "offset_s must be a number"),
+        ("@\noffset_s = nan", "offset_s must be a number"),
+        ("@\nfps = 0", "fps must be a number from 1"),
+        ("@\nfps = true", "fps must be a number"),
+        ("@\ncamera = 'gone.toml'", "no camera"),
+        ("@\ncamera = 3", "camera must be the path"),
+        ("@\nclip = 3", "clip must be a name"),
+        ("@\ncamera_from_world = [[1, 0], [0, 1]]", "four rows of four"),
+        ("@\ncamera_from_world = [[1,0,0,0],[0,1,0,0],[0,0,1,inf],[0,0,0,1]]", "four rows of four"),
+        ("@\n@", "pairs 'dance.mp4' twice"),
+        ("[[pair", "can't be read"),
+    ],
+)
+def test_a_list_that_is_not_understood_is_refused(listed, text, says):
+    text = text.replace("@", "[[pair]]\nfootage = 'dance.mp4'\nmotion = 'dance.bvh'")
+    with pytest.raises(FileFormatError, match=says):
+        read_pairs(listed(text))
+
+
+def test_a_list_that_is_missing_or_huge_is_refused(tmp_path):
+    with pytest.raises(FileFormatError, match="no list of pairs"):
+        read_pairs(tmp_path / "gone.toml")
+    (tmp_path / "huge.toml").write_bytes(b"#" * (5 << 20))
+    with pytest.raises(FileFormatError, match="far too large"):
+        read_pairs(tmp_path / "huge.toml")
+
+
+@dataclass(frozen=True, eq=False)
+class Take:
+    name: str
+    positions_m: np.ndarray
+    fps: float = 30.0
+
+
+def test_truth_is_of_frames_that_agree(anchor, tmp_path):
+    body = motion_of(anchor, 120)
+    shot = shot_of(body)
+    track = shot.keypoints["synthetic"]
+    xy_px = track.xy_px.copy()
+    xy_px[20:26] += 150 * np.random.default_rng(0).normal(size=(6, 21, 2))
+    track = replace(track, xy_px=xy_px)
+    motion = MotionSet(
+        body, foot_contacts(body, 30.0), np.array([0, len(body)]), *[np.array(["take"])] * 3, 30.0, "0" * 64
+    )
+    write_motion(tmp_path / "take.npz", motion)
+    found = read_truth(PairEntry(tmp_path / "a.mp4", tmp_path / "take.npz"), track)
+    assert abs(found.offset_s - OFFSET_S) < 1 / 60
+    known = np.isfinite(found.truth_m).all(axis=(1, 2))
+    assert np.array_equal(known, found.agreed) and not known[20:26].any() and known.sum() > 40
+    assert f"{known.sum()} of {known.sum()} frames" in found.told() and "px" in found.told()
+
+    # An animated character in centimetres, out of a file that only Blender reads.
+    entry = PairEntry(tmp_path / "a.mp4", tmp_path / "dancer.fbx")
+    takes = [Take("idle", body[:1] * 100), Take("dance", body * 100)]
+    again = read_truth(replace(entry, clip="dance"), track, read_character=lambda path: takes)
+    assert again.offset_s == pytest.approx(found.offset_s, abs=1e-3)
+    with pytest.raises(FileFormatError, match="several clips: 'idle', 'dance'"):
+        read_truth(entry, track, read_character=lambda path: takes)
+    with pytest.raises(FileFormatError, match="no clip 'jump'"):
+        read_truth(replace(entry, clip="jump"), track, read_character=lambda path: takes)
+    with pytest.raises(FileFormatError, match="can't be paired here"):
+        read_truth(entry, track)
+
+
+@pytest.mark.skipif(not SAMPLES.exists(), reason="the sample clips are not here")
+def test_a_bvh_file_is_paired_with_its_own_rate_and_another(tmp_path):
+    sample = SAMPLES / "daz_05_16.bvh"
+    (clip,), _ = read_bvh_clips(sample, None)
+    # This dialect has a T-pose first, which counts in the file's time.
+    left_out_s = (len(read_bvh(sample)) - len(clip.positions_m)) / clip.fps
+    assert left_out_s > 0
+    body = at_rate(clip.positions_m, clip.fps, 30.0)
+    track = shot_of(body, 1.2, 2.8).keypoints["synthetic"]
+    entry = PairEntry(tmp_path / "a.mp4", sample)
+    found = read_truth(entry, track)
+    assert abs(found.offset_s - 1.2 - left_out_s) < 1 / 60
+    with pytest.raises(FileFormatError, match=f"if it has {clip.fps:.3g} frames a second, not 60"):
+        read_truth(replace(entry, fps=60.0), track)

@@ -62,7 +62,12 @@ class LandmarkClip:
 
 
 def motion_files_in(folder: Path, ending: str) -> list[Path]:
-    """Files with ``ending`` in ``folder`` and below, in order. Raises FileFormatError when there are too many."""
+    """Files with ``ending`` in ``folder`` and below, in order; of a file, itself.
+
+    Raises FileFormatError when there are too many.
+    """
+    if folder.is_file():
+        return [folder] if folder.suffix.lower() == ending else []
     found = sorted(path for path in folder.rglob("*") if path.suffix.lower() == ending and path.is_file())
     if len(found) > MAX_FILES_IN_FOLDER:
         raise FileFormatError(f"'{folder}' holds more than {MAX_FILES_IN_FOLDER} {ending} files. Name a folder in it.")
@@ -71,7 +76,7 @@ def motion_files_in(folder: Path, ending: str) -> list[Path]:
 
 def name_and_subject(folder: Path, path: Path) -> tuple[str, str]:
     """What a clip is called, and who moves: the name without its take's number, else the folder that it lies in."""
-    name = path.relative_to(folder).with_suffix("").as_posix()
+    name = path.relative_to(path.parent if path == folder else folder).with_suffix("").as_posix()
     take = _TAKE.fullmatch(path.stem)
     return name, take[1] if take else path.parent.name or path.stem
 

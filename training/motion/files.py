@@ -1,4 +1,4 @@
-"""Motion from whatever holds it: a landmark set, a folder of BVH files, a folder of C3D files."""
+"""Motion from whatever holds it: a landmark set, a BVH or C3D file, a folder of BVH files, a folder of C3D files."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from .motion_set import MotionSet, read_motion
 
 
 def _sha256_of_folder(folder: Path, files: list[Path]) -> str:
-    """SHA-256 over the files' names and contents, the same on every machine."""
+    """SHA-256 over the files' names and contents, the same on every machine; of a file alone, over its content."""
+    if files == [folder]:
+        return sha256_of(folder)
     digest = hashlib.sha256()
     for path in files:
         digest.update(f"{path.relative_to(folder).as_posix()}\0{sha256_of(path)}\n".encode())
@@ -40,17 +42,19 @@ def _kind_of_folder(folder: Path, given: JointMap | None) -> tuple[str, list[Pat
 
 
 def read_motion_from(path: Path, joint_map: Path | None = None, leave_out_sources: tuple[str, ...] = ()) -> MotionSet:
-    """Motion of a landmark set (.npz), or of a folder of .bvh or of .c3d files, subfolders included.
+    """Motion of a landmark set (.npz), of a .bvh or .c3d file, or of a folder of either, subfolders included.
 
     joint_map:         TOML file that says which joint or label is which landmark; for rigs and marker sets that are not
                        known by themselves
-    leave_out_sources: collections to leave out; those of folders are called bvh and c3d
+    leave_out_sources: collections to leave out; those of .bvh and .c3d files are called bvh and c3d
 
     Landmarks that a rig or marker set can't tell are NaN: ask ``MotionSet.check_has`` before counting on one.
     Raises FileFormatError when something is missing, damaged or not understood.
     """
-    if not path.is_dir():
+    if not path.is_dir() and path.suffix.lower() not in (".bvh", ".c3d"):
         return read_motion(path, leave_out_sources)
+    if not path.exists():
+        raise FileFormatError(f"There is no motion file '{path}'. Check the path.")
     given = read_joint_map(joint_map) if joint_map is not None else None
     kind, files = _kind_of_folder(path, given)
     if kind in leave_out_sources:

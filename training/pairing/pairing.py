@@ -76,6 +76,17 @@ class Pairing:
     exchanged: np.ndarray
     truth_m: np.ndarray
 
+    def told(self) -> str:
+        """What was found, for a person to read."""
+        known = np.isfinite(self.truth_m).all(axis=-1).any(axis=1)
+        text = (
+            f"motion time is footage time {self.offset_s:+.3f} s, keypoints lie {self.miss_px:.1f} px "
+            f"({self.miss_of_box:.1%} of the person's height) off, {self.agreed.sum()} of {known.sum()} frames agree"
+        )
+        if self.exchanged.any():
+            text += f", left and right were exchanged in {self.exchanged.sum()}"
+        return text
+
 
 @dataclass(frozen=True, eq=False)
 class _Match:
