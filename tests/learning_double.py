@@ -14,6 +14,7 @@ import threading
 import time
 from pathlib import Path
 
+from keylift.core.output_files import written_whole
 from keylift.core.weights import SHIPPED_FOLDER
 from keylift.core.worker_messages import (
     PROTOCOL,
@@ -44,6 +45,11 @@ def write_adapted_weights(path: Path, better: bool, parent: str = "default") -> 
     packed = json.dumps(header).encode()
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(struct.pack("<Q", len(packed)) + packed + content[8 + length :])
+
+
+def written_whole_text(path: Path, text: str) -> None:
+    with written_whole(path) as beside:
+        beside.write_text(text, encoding="utf-8")
 
 
 def say(event: object) -> None:
@@ -99,13 +105,14 @@ class Double:
         log_file = run / "log.json"
         log = json.loads(log_file.read_text(encoding="utf-8")) if log_file.is_file() else []
         for step in range(len(log), how["steps"] + 1):
+            # As the real one: a step is brought to its end, and what was learnt is kept, before it stops.
+            time.sleep(how["step_s"] if step else 0)
+            log.append({"step": step, "seconds": step, "loss": 1.0, "held_out_mm": 40 * 0.98**step})
+            written_whole_text(log_file, json.dumps(log))
+            say(Progressed(job, "learn", "Learning", step, how["steps"]))
             if job in self.unwanted and not how.get("deaf"):
                 say(Failed(job, "Stopped on request.", "Cancelled", 130))
                 return
-            log.append({"step": step, "seconds": step, "loss": 1.0, "held_out_mm": 40 * 0.98**step})
-            log_file.write_text(json.dumps(log), encoding="utf-8")
-            say(Progressed(job, "learn", "Learning", step, how["steps"]))
-            time.sleep(how["step_s"])
         weights = Path(os.environ["KEYLIFT_WEIGHTS"]) / f"{name}.safetensors"
         write_adapted_weights(weights, how["better"])
         (run / "report.html").write_text("<p>better</p>", encoding="utf-8")

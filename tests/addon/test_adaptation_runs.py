@@ -153,7 +153,7 @@ def test_the_command_names_everything_that_was_chosen(tmp_path: Path) -> None:
     # The shell's own parser takes them.
     options = make_parser().parse_args(list(command.argv))
     assert options.footage == [Path("/films"), Path("/a.keypoints.npz")] and options.name == "-odd name"
-    assert (options.minutes, options.person, options.no_repair, options.run) == (7, 2, True, tmp_path)
+    assert (options.minutes, options.person, options.no_repair, options.run) == (7, "2", True, tmp_path)
     assert make_parser().parse_args(list(resumed.argv)).resume
     assert command.argv[:3] == ("adapt", "/films", "/a.keypoints.npz") and command.stage == "learn"
     for option in ("--name=-odd name", "--minutes=7", "--corrections=/c.npz", "--motion=/m", "--camera=/camera.toml"):
