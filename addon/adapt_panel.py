@@ -36,15 +36,16 @@ _CURVE_HEIGHT = 8.0
 
 def draw_adaptation(layout: bpy.types.UILayout, context: bpy.types.Context, settings: Any) -> None:
     """What can be done now, from top to bottom in the order of the work."""
-    if watch.job is None:
-        _draw_choices(layout, context, settings.adaptation)
-    else:
+    if watch.job is not None:
         _draw_progress(layout, context, watch.job)
-    _draw_curve(layout)
-    if watch.job is None and watch.words is not None:
+        _draw_curve(layout, context)
+    elif watch.words is not None:
         _words(layout, watch.words[1], context, watch.words[0])
     for run in known_runs().unfinished:
         _draw_unfinished(layout, run)
+    if watch.job is None:
+        _draw_choices(layout, context, settings.adaptation)
+        _draw_curve(layout, context)
     _draw_weights(layout, context)
 
 
@@ -86,7 +87,7 @@ def _draw_progress(layout: bpy.types.UILayout, context: bpy.types.Context, job: 
     row.operator(KEYLIFT_OT_cancel_adaptation.bl_idname, icon="CANCEL")
 
 
-def _draw_curve(layout: bpy.types.UILayout) -> None:
+def _draw_curve(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
     """How it goes on footage that nothing is learnt from: less is better, and the dashed line is where it began."""
     if watch.curve_of is None:
         return
@@ -94,8 +95,8 @@ def _draw_curve(layout: bpy.types.UILayout) -> None:
     if not len(curve.step):
         return
     layout.template_icon(icon_value=picture.icon, scale=_CURVE_HEIGHT)
-    began = "" if curve.base_mm is None else f" (began at {curve.base_mm:.1f})"
-    layout.label(text=f"{curve.latest_mm:.1f} mm off on held-out footage{began}")
+    began = "" if curve.base_mm is None else f", {curve.base_mm:.1f} mm at the beginning"
+    _words(layout, f"Held-out footage: {curve.latest_mm:.1f} mm off{began}", context)
 
 
 def _draw_unfinished(layout: bpy.types.UILayout, run: UnfinishedRun) -> None:

@@ -5,8 +5,10 @@ Pictures of what was to be seen lie in gui-output/ afterwards.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
+import time
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +25,7 @@ pytestmark = [pytest.mark.gui, pytest.mark.slow, pytest.mark.alone]
 
 EDITORS = ("VIEW_3D", "CLIP_EDITOR")
 ACTIONS = "[action.name for action in bpy.data.actions]"
+UNFINISHED = "[run.name for run in addon('addon.adaptation_watch').known_runs().unfinished]"
 # An artist notices longer ones. What software OpenGL takes to draw is not Keylift's; what its own code takes, is.
 STALL_MS = 50
 STOP_S = 0.5
@@ -94,6 +97,42 @@ def test_relifting_puts_the_correction_to_use_in_one_undo_step(window: BlenderWi
     assert window.do("evaluate", expression=ACTIONS) == before
 
 
+def blue(seen: np.ndarray) -> int:
+    """How many pixels are as blue as the learning curve."""
+    return int(((seen[..., 2] > 200) & (seen[..., 0] < 110) & (seen[..., 1] > 120)).sum())
+
+
+@everything
+def test_a_lifter_learns_from_the_clip_and_is_paused(window: BlenderWindow) -> None:
+    window.do("open_section", title="Adapt to My Footage")
+    window.picture("adapting-asked", editor="VIEW_3D", part="UI")
+    window.do("press", name="keylift.adapt_to_footage")
+    folder = window.do("wait_for_learning", stage="learn", timeout_s=JOB_S)
+    stalls = window.stalls
+    seen = window.picture("learning", editor="VIEW_3D", part="UI").astype(int)
+    # The dashed line of the beginning.
+    assert ((seen[..., 0] > 180) & (seen[..., 2] < 120) & (seen[..., 1] > 100)).sum() > 30
+    # As it is half an hour later.
+    log = [{"step": step, "held_out_mm": 20 + 5 * 0.998**step} for step in range(0, 1200, 100)]
+    window.do(
+        "evaluate", expression=f"__import__('pathlib').Path({folder!r}, 'log.json').write_text({json.dumps(log)!r})"
+    )
+    time.sleep(2)
+    later = window.picture("learning-later", editor="VIEW_3D", part="UI").astype(int)
+    assert blue(later) > blue(seen) + 100, "the curve grew"
+    window.do("press", name="keylift.pause_adaptation")
+    icon, words = window.do("wait_for_end_of_learning", timeout_s=90)
+    assert icon == "PAUSE" and "Resume" in words, words
+    assert [stall for stall in stalls + window.stalls if stall["own_ms"] > STALL_MS] == []
+    window.picture("learning-paused", editor="VIEW_3D", part="UI")
+    there = window.do("buttons", editor="VIEW_3D")
+    assert any("keylift.resume_adaptation" in button for button in there), there
+    window.do("press", name="keylift.discard_adaptation")
+    window.picture("learning-discarded-asked")
+    window.do("confirm")
+    assert window.do("evaluate", expression=UNFINISHED) == []
+
+
 def test_esc_stops_a_job_at_once(window: BlenderWindow) -> None:
     # Otherwise the keypoints would be there already.
     window.do("choose", repair=False)
@@ -122,9 +161,9 @@ def test_a_killed_worker_is_told_in_the_panel_and_the_next_click_works(window: B
 
 @everything
 def test_each_section_opens(window: BlenderWindow) -> None:
-    for title in ("Footage", "Detect", "Check", "Lift", "Target", "Retarget", "Result"):
+    for title in ("Footage", "Detect", "Check", "Lift", "Adapt to My Footage", "Target", "Retarget", "Result"):
         window.do("open_section", title=title)
-        window.picture(f"section-{title.lower()}", editor="VIEW_3D", part="UI")
+        window.picture(f"section-{title.lower().replace(' ', '-')}", editor="VIEW_3D", part="UI")
 
 
 @everything

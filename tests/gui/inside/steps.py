@@ -126,6 +126,13 @@ def press_key(key: str, editor: str = "VIEW_3D", part: str = "WINDOW", ctrl: boo
     yield from hands.press(key, ctrl=ctrl, shift=shift)
 
 
+def confirm() -> Step:
+    """Say yes to what Blender asks before it does something."""
+    yield from hands.settle()
+    yield from hands.press("RET")
+    yield from hands.redraw()
+
+
 def dismiss_message() -> Step:
     """Close the message that Blender pops up with an error, which keeps the mouse to itself until then."""
     yield from hands.press("ESC")
@@ -219,6 +226,22 @@ def _progress() -> float:
     if running is None:
         raise RuntimeError(f"the job is over: {addon('addon.scene_jobs').last_words(scene())}")
     return running.fraction
+
+
+def wait_for_learning(stage: str) -> Step:
+    """Wait until a lifter that learns from footage is at a stage, and so far that its curve has begun."""
+    watch = addon("addon.adaptation_watch").watch
+    yield from until(lambda: watch.job is None or (watch.job.at == stage and watch.job.fraction > 0))
+    if watch.job is None:
+        raise RuntimeError(f"it is over: {watch.words}")
+    return str(watch.job.folder)
+
+
+def wait_for_end_of_learning() -> Step:
+    """Wait until nothing is learnt any more; returns what the panel says then: an icon and words."""
+    watch = addon("addon.adaptation_watch").watch
+    yield from until(lambda: watch.job is None)
+    return watch.words
 
 
 def stop_job(editor: str = "VIEW_3D") -> Step:
