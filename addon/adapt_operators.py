@@ -2,6 +2,7 @@
 
 # No postponed annotations here: Blender reads properties from them.
 
+import itertools
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from .adaptation_watch import (
     watch_in_the_background,
 )
 from .footage_choice import BACKGROUND_MARK, chosen_clip, footage_of
+from .preferences import device, preferences_of
 from .scene_jobs import owner_of
 from .weights_list import forget_listed, listed, show_in_list
 from .worker_choices import detect_choice
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
     from .jobs import Flow
 
 _BUSY = "Keylift learns from footage already. Wait, or pause it first"
+_CHARACTERS = (".blend", ".fbx", ".glb", ".gltf")
+_MOST_FILES_LOOKED_AT = 10_000
 _ADVICE = "See that there is space, and that Blender may write there."
 
 
@@ -126,9 +130,9 @@ class KEYLIFT_OT_adapt_to_footage(_Learns, bpy.types.Operator):
                 base=choices.base or "default",
                 minutes=choices.minutes,
                 corrections=tuple(given.corrections),
-                motion=_motion(choices),
+                motion=_motion(context, choices),
                 camera=given.camera,
-                device=_device(context),
+                device=device(context),
             )
             flow = adapt_flow.adapting(choice, folder)
         except KeyliftError:
@@ -243,19 +247,26 @@ def _camera(settings: Any, clip: bpy.types.MovieClip | None, inputs: Path) -> Pa
     return camera
 
 
-def _motion(choices: Any) -> tuple[Path, ...]:
+def _motion(context: bpy.types.Context, choices: Any) -> tuple[Path, ...]:
     if not choices.motion:
         return ()
     motion = Path(bpy.path.abspath(choices.motion))
     if not motion.exists():
         raise KeyliftError(f"There is no '{motion}'. Choose motion of yours again, or leave it empty.")
+    preferences = preferences_of(context)
+    character = _first_character(motion)
+    if character is not None and preferences is not None and preferences.environment == "MANAGED":
+        raise KeyliftError(
+            f"'{character.name}' holds an animated character, which the worker has no Blender to read with. Export "
+            "what it does as BVH (File > Export), or run `keylift adapt` in a shell."
+        )
     return (motion,)
 
 
-def _device(context: bpy.types.Context) -> str:
-    from .preferences import device
-
-    return device(context)
+def _first_character(motion: Path) -> Path | None:
+    """A file that it takes Blender to read, among the first that there are; None when there is none."""
+    inside = itertools.islice(motion.rglob("*"), _MOST_FILES_LOOKED_AT) if motion.is_dir() else [motion]
+    return next((file for file in inside if file.suffix.lower() in _CHARACTERS), None)
 
 
 def _clips_of_file() -> list[bpy.types.MovieClip]:
@@ -314,7 +325,7 @@ class KEYLIFT_OT_resume_adaptation(_OnRun, _Learns, bpy.types.Operator):
     def begin(self, context: bpy.types.Context) -> tuple["Flow", Path, tuple[str, ...]]:
         """Ask the worker to go on."""
         folder = self.found().folder
-        return adapt_flow.resuming(folder, _device(context)), folder, ()
+        return adapt_flow.resuming(folder, device(context)), folder, ()
 
 
 class KEYLIFT_OT_discard_adaptation(_OnRun, bpy.types.Operator):
@@ -357,6 +368,8 @@ class _Stops:
     def execute(self, context: bpy.types.Context) -> set[str]:
         """Stop it; it takes a moment, which is not waited for."""
         watch.stop(self.ending)
+        if not bpy.app.background:
+            watch_in_the_background()
         return {"FINISHED"}
 
 

@@ -87,7 +87,7 @@ class KEYLIFT_PG_adaptation(bpy.types.PropertyGroup):
     )
     motion: bpy.props.StringProperty(  # type: ignore[valid-type]
         name="Motion",
-        description="Motion capture or animation of yours to learn from as well: a file, or a folder of them. Optional",
+        description="Motion capture of yours to learn from as well: a folder of BVH or C3D files. Optional",
         subtype="DIR_PATH",
     )
     use_corrections: bpy.props.BoolProperty(  # type: ignore[valid-type]

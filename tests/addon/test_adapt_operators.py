@@ -317,6 +317,23 @@ def test_a_folder_of_films(clip: Any, tmp_path: Path) -> None:
     assert footage_asked() == [str(tmp_path.resolve())] and f"--motion={tmp_path / 'dance.mp4'}" in asked()
 
 
+def test_characters_are_refused_before_the_work_where_nobody_can_read_them(
+    clip: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Managed:
+        environment, device = "MANAGED", "cpu"
+
+    (tmp_path / "motion" / "deep").mkdir(parents=True)
+    choices().motion = str(tmp_path / "motion")
+    monkeypatch.setattr(adapt_operators, "preferences_of", lambda context: Managed)
+    assert bpy.ops.keylift.adapt_to_footage() == {"FINISHED"}
+    (tmp_path / "motion" / "deep" / "hero.FBX").write_bytes(b"")
+    with pytest.raises(RuntimeError, match=r"'hero.FBX' holds an animated character"):
+        bpy.ops.keylift.adapt_to_footage()
+    Managed.environment = "OWN"
+    assert bpy.ops.keylift.adapt_to_footage() == {"FINISHED"}
+
+
 def test_all_clips_but_those_that_cannot_be_learnt_from(clip: Any, tmp_path: Path) -> None:
     gone = film(tmp_path / "gone.mp4", 3)
     bpy.data.movieclips.load(str(gone))
