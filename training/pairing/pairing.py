@@ -18,7 +18,7 @@ from ...core.progress import Progress, report, silent
 from ...core.skeletons import LANDMARKS_41
 from ...core.tracks import KeypointTrack
 from .camera_fit import CameraFit, Known, fit_camera, misses_of_box
-from .offset_scan import scan_offsets, scan_offsets_of_camera
+from .offset_scan import OffsetScan, scan_offsets, scan_offsets_of_camera
 from .take_sides import MIRRORED, MotionSide, SeenSide, motion_side, seen_side
 
 RATES = (24.0, 25.0, 30.0, 48.0, 50.0, 60.0, 100.0, 120.0)
@@ -39,7 +39,7 @@ _SOME_EXCHANGED, _ALL_EXCHANGED = 0.05, 0.95
 _CLEARLY_MIRRORED = 0.95
 # Farther apart than the first, two offsets are two; within the second part of the other's miss, none is the better.
 _ANOTHER_OFFSET_S, _AS_GOOD = 0.1, 1.1
-_CLEARLY_BETTER = 0.8
+_CLEARLY_BETTER = 0.65
 # A difference of so little of the box, 3 mm, is none.
 _NOTHING_OF_BOX = 0.002
 # Rates nearer than this are one.
@@ -48,6 +48,8 @@ _SAME_RATE = 0.02
 _COMPARED_SHARE = 0.7
 _STARTS, _STARTS_OF_OTHER_RATES = 6, 2
 _FRAMES_TO_START, _FRAMES_TO_FINISH = 40, 400
+# Of a long clip so many frames tell how well a camera does.
+_MATCHED_FRAMES = 900
 _STEPS_TO_START, _STEPS_TO_FINISH = 15, 60
 
 
@@ -90,7 +92,10 @@ class Pairing:
 
 @dataclass(frozen=True, eq=False)
 class _Match:
-    """A camera and a clock, (F,) whose frames have their sides exchanged, and (F, 21) how far all is off."""
+    """A camera and a clock, (F,) which frames have their sides exchanged, and (F, 21) how far all is off.
+
+    F are frames of all of the footage, or of a part of it that is spread over the whole.
+    """
 
     fit: CameraFit
     exchanged: np.ndarray
@@ -150,6 +155,15 @@ def _shared_s(seen: SeenSide, motion: MotionSide) -> float:
     return max(_SHORTEST_S, _SHARED_PART * min(seen_s, motion.length_s))
 
 
+def _scanned(seen: SeenSide, motion: MotionSide, given: _Given, at_least_s: float, starts: int) -> OffsetScan:
+    only_s = given.offset_s
+    if given.place is None:
+        return scan_offsets(seen, motion, at_least_s=at_least_s, count=starts, only_s=only_s)
+    return scan_offsets_of_camera(
+        given.place, given.lens, seen, motion, at_least_s=at_least_s, count=starts, only_s=only_s
+    )
+
+
 def _matches(seen: SeenSide, motion: MotionSide, given: _Given, starts: int) -> list[_Match]:
     """The best offsets, each with the camera that fits best there; the best first.
 
@@ -157,25 +171,17 @@ def _matches(seen: SeenSide, motion: MotionSide, given: _Given, starts: int) -> 
     good part of a clip.
     """
     found = []
-    halves, at_least_s = (seen.between_sides(), motion.between_sides()), _shared_s(seen, motion)
-    for footage, body in ((seen, motion), halves):
-        if given.place is not None:
-            scan = scan_offsets_of_camera(
-                given.place,
-                given.lens,
-                footage,
-                body,
-                at_least_s=at_least_s,
-                count=starts,
-                only_s=given.offset_s,
-            )
-        else:
-            scan = scan_offsets(footage, body, at_least_s=at_least_s, count=starts, only_s=given.offset_s)
+    at_least_s, some, motion_halves = _shared_s(seen, motion), seen.thinned(_MATCHED_FRAMES), motion.between_sides()
+    for footage, shown, body in (
+        (seen, some, motion),
+        (seen.between_sides(), some.between_sides(), motion_halves),
+    ):
+        scan = _scanned(footage, body, given, at_least_s, starts)
         for start in scan.starts:
-            fit = fit_camera(start, footage, body, given.known, _FRAMES_TO_START, _STEPS_TO_START)
-            match = _matched(fit, seen, motion)
+            fit = fit_camera(start, shown, body, given.known, _FRAMES_TO_START, _STEPS_TO_START)
+            match = _matched(fit, some, motion)
             for _ in range(2):
-                match = _refined(match, seen, motion, given.known, _FRAMES_TO_START, _STEPS_TO_START)
+                match = _refined(match, some, motion, given.known, _FRAMES_TO_START, _STEPS_TO_START)
             found.append(match)
     return sorted(found, key=lambda match: match.compared)
 
@@ -192,13 +198,14 @@ def _checked(track: KeypointTrack, positions_m: np.ndarray, fps: float) -> Motio
     known = int(np.isfinite(motion.sites_m).all(axis=-1).any(axis=1).sum())
     if known < _FEWEST_FRAMES or known / fps < _SHORTEST_S:
         raise FileFormatError(
-            f"The motion is too short to be paired: {known / fps:.2g} s of it are known, {_SHORTEST_S:g} s are needed."
+            f"The motion is too short to be paired: {known} frames of it are known, {known / fps:.2g} s at {fps:g} a "
+            f"second, and {_SHORTEST_S:g} s is needed. Give more of it, or its true rate (fps) if that is not it."
         )
     seen = int(track.seen.sum())
     if seen < _FEWEST_FRAMES or float(np.ptp(track.time_s)) < _SHORTEST_S:
         raise FileFormatError(
             f"The person is seen in {seen} frames of the footage: too few to pair a motion with. "
-            f"{_SHORTEST_S:g} s are needed."
+            f"{_SHORTEST_S:g} s is needed."
         )
     return motion
 
@@ -347,7 +354,7 @@ def pair(
     _refuse_contradiction(best, seen, motion, given)
     assert best is not None
     finished = [
-        _refined(match, seen, motion, given.known, _FRAMES_TO_FINISH, _STEPS_TO_FINISH)
+        _refined(_matched(match.fit, seen, motion), seen, motion, given.known, _FRAMES_TO_FINISH, _STEPS_TO_FINISH)
         for match in found
         if match.compared < 1.5 * best.compared + _NOTHING_OF_BOX
     ]

@@ -44,6 +44,13 @@ class SeenSide:
         """Some of the frames."""
         return SeenSide(self.rays[rows], self.weight[rows], self.box[rows], self.time_s[rows])
 
+    def thinned(self, most: int) -> SeenSide:
+        """At most so many frames, spread evenly over those in which the person is seen; all where there are fewer."""
+        rows = np.flatnonzero((self.weight > 0).any(axis=1))
+        if len(rows) <= most:
+            return self
+        return self.of(rows[np.linspace(0, len(rows) - 1, most).round().astype(int)])
+
     def exchanged(self, rows: np.ndarray) -> SeenSide:
         """Left and right of frames ``rows`` (F,) bool taken for each other."""
         rays, weight = self.rays.copy(), self.weight.copy()
