@@ -255,6 +255,18 @@ def test_a_camera_that_is_off_is_brought_back():
     assert fit_camera(off, seen, body, Known(lens=True, place=True, offset=True), 60, 60) is off
 
 
+def test_keypoints_gone_astray_do_not_draw_the_camera_along():
+    pose, track = filmed(walk(60), Camera.guessed((1280, 720)), camera_from_world())
+    xy_px = track.xy_px.copy()
+    # A third of the time the detector sees somebody else, a body's width to the right.
+    xy_px[20:40] += np.array([120.0, 0.0])
+    seen, body = seen_side(replace(track, xy_px=xy_px), pose.camera), motion_side(walk(60).positions_m, 30.0)
+    true = camera_from_world()
+    start = CameraFit(true[:3, :3], true[:3, 3] + np.array([0.1, 0.0, 0.3]), 1.0, 0.03)
+    found = fit_camera(start, seen, body, Known(lens=True), 60, 60)
+    assert np.abs(found.move_m - true[:3, 3]).max() < 0.03 and abs(found.offset_s) < 0.01
+
+
 # ---- PAIRS.toml -----------------------------------------------------------------------------------------------------
 
 
