@@ -245,6 +245,7 @@ def _filmed(
 ) -> tuple[list[FilmedPerson], list[Skipped]]:
     """Everybody who was found, with corrections, lens, camera and truth where they are known."""
     from ..training.retraining.filmed_people import filmed_people
+    from .motion_input import read_character
 
     return filmed_people(
         [track for _, track in looked.people],
@@ -252,6 +253,7 @@ def _filmed(
         corrections=options.corrections,
         camera=options.camera,
         pairs=options.pairs,
+        read_character=lambda path: read_character(path).clips,
         tell=reporter.note,
     )
 
@@ -430,13 +432,14 @@ class _Pictures:
 def _kept(adapted: Adapted, options: argparse.Namespace) -> Path:
     """The weights among the user's own, whatever the gate said: its word is in them."""
     from ..core.output_files import written_whole
-    from ..core.weights import check_new_name, use_weights, user_folder
+    from ..core.weights import check_new_name, use_weights, user_folder, weights_in_use
 
     check_new_name(adapted.name, replace=True)
     place = user_folder() / f"{adapted.name}.safetensors"
     with written_whole(place, "Set KEYLIFT_WEIGHTS to a folder that can be written.") as beside:
         beside.write_bytes(adapted.weights.read_bytes())
-    if options.use and adapted.verdict.better:
+    # Where weights of that name are in use already, those that replaced them have to be named anew.
+    if adapted.verdict.better and (options.use or weights_in_use() == adapted.name):
         use_weights(adapted.name)
     return place
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..core.errors import FileFormatError
+from ..core.errors import FileFormatError, RigError
 
 if TYPE_CHECKING:
+    from ..addon.character_motion import CharacterMotion
     from ..training.motion.motion_set import MotionSet
 
 CHARACTER_ENDINGS = (".blend", ".fbx", ".glb", ".gltf")
@@ -48,9 +50,22 @@ def _read(path: Path, joint_map: Path | None) -> list[MotionSet]:
     return [read_motion_from(path, joint_map)]
 
 
+def read_character(path: Path) -> CharacterMotion:
+    """All that the animated character in a file does. Raises RigError; also where there is no Blender to read it."""
+    try:
+        from ..addon.character_motion import read_character_motion
+    except ImportError as problem:
+        raise RigError(
+            f"'{path.name}' is a character's motion, which Blender reads, and there is none here ({problem}). Run: pip "
+            "install bpy==5.0.1, or export the motion as BVH."
+        ) from problem
+    return read_character_motion(path)
+
+
 def _characters(path: Path) -> MotionSet:
-    """Every action of the animated characters in a file."""
-    from ..addon.character_motion import read_character_motion
+    """Every action of the animated character in a file."""
     from ..training.motion.landmark_sets import motion_set_of
 
-    return motion_set_of(read_character_motion(path).clips, path.name)
+    found = read_character(path)
+    motion = motion_set_of(found.clips, path.name)
+    return replace(motion, notes=(*found.notes, *motion.notes))

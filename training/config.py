@@ -16,17 +16,19 @@ from typing import Any, TypeVar
 
 from ..core.errors import FileFormatError
 from .retraining.settings import AdaptConfig
+from .retraining.shift_study import ShiftStudy
 from .sequences.config import FilmedData, MocapData, SequenceConfig
 from .sequences.label_study import LabelStudy
 from .views.config import ViewConfig
 
 Settings = TypeVar("Settings")
 
-METHODS: dict[str, type[ViewConfig | SequenceConfig | LabelStudy | AdaptConfig]] = {
+METHODS: dict[str, type[ViewConfig | SequenceConfig | LabelStudy | AdaptConfig | ShiftStudy]] = {
     "views": ViewConfig,
     "sequences": SequenceConfig,
     "label_study": LabelStudy,
     "adapt": AdaptConfig,
+    "shift_study": ShiftStudy,
 }
 MAX_CONFIG_BYTES = 1 << 20
 
@@ -76,7 +78,7 @@ def settings_from_table(kind: type[Settings], table: dict[str, Any], where: str 
         raise FileFormatError(f"[{where or 'top of the file'}] is incomplete: {problem}") from problem
 
 
-def read_config(path: Path) -> ViewConfig | SequenceConfig | LabelStudy | AdaptConfig:
+def read_config(path: Path) -> ViewConfig | SequenceConfig | LabelStudy | AdaptConfig | ShiftStudy:
     """Read a training configuration. Raises FileFormatError for anything that is not understood."""
     try:
         if path.stat().st_size > MAX_CONFIG_BYTES:

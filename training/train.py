@@ -15,6 +15,7 @@ from .config import read_config
 from .label_runs import conduct
 from .retraining.run import adapt_on_footage
 from .retraining.settings import AdaptConfig
+from .retraining.shift_study import ShiftStudy, conduct_shift_study
 from .run_folder import belongs_to_launch, check_new, claim
 from .sequences.config import SequenceConfig
 from .sequences.label_study import LabelStudy
@@ -54,6 +55,8 @@ def train_from_config(
             beside.write_bytes(path.read_bytes())
     if isinstance(config, LabelStudy):
         return conduct(config, path.parent, folder, device=device, progress=progress, tell=tell)
+    if isinstance(config, ShiftStudy):
+        return conduct_shift_study(config, path.parent, folder, device=device, progress=progress, tell=tell)
     if isinstance(config, AdaptConfig):
         adapted = adapt_on_footage(
             config,

@@ -38,7 +38,7 @@ def data_files() -> set[str]:
         path
         for room in ROOMS
         for path in (ROOT / room).rglob("*")
-        if path.suffix in {".json", ".toml", ".safetensors", ".npz"}
+        if path.suffix in {".json", ".toml", ".safetensors", ".npz", ".j2"}
         or path.name.startswith("LICENSE")
         or path.name == "worker_requirements.txt"
         or (path.suffix == ".py" and "presets" in path.parts)

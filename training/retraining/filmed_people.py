@@ -13,6 +13,7 @@ from ...core.errors import FileFormatError
 from ...core.track_files import read_keypoints
 from ...core.tracks import KeypointTrack
 from ...core.world_alignment import Gravity
+from ..pairing.pairs_file import CharacterReader, read_pairs, read_truth
 from ..shots.filmed_views import StandingCamera, for_picture, read_calibration, with_refined_turns
 from .making import Skipped
 from .preparing import FilmedPerson
@@ -27,6 +28,7 @@ def filmed_people(
     corrections: Sequence[Path] = (),
     camera: Path | None = None,
     pairs: Path | None = None,
+    read_character: CharacterReader | None = None,
     tell: Tell = lambda _: None,
 ) -> tuple[list[FilmedPerson], list[Skipped]]:
     """Everybody with all that is known, and what could not be used of it.
@@ -34,6 +36,7 @@ def filmed_people(
     names:       what each track's clip is called, without ending: a calibration's cameras and pairs are found by it
     corrections: keypoints files of the same footage, by its hash; of other footage they are people of their own
     camera:      camera.toml, or a calibration of several cameras
+    pairs:       a list of motion that was captured meanwhile; read_character: reads it off .blend, .fbx and .glb files
     Raises FileFormatError when a file can't be read, or contradicts the footage.
     """
     people = [FilmedPerson(detected=track) for track in tracks]
@@ -42,7 +45,7 @@ def filmed_people(
     if camera is not None:
         people = _with_cameras(people, names, camera, tell)
     if pairs is not None:
-        people, skipped = _with_truth(people, names, pairs, tell)
+        people, skipped = _with_truth(people, names, pairs, read_character, tell)
     return people, skipped
 
 
@@ -119,21 +122,26 @@ def _in_a_room(
 
 
 def _with_truth(
-    people: list[FilmedPerson], names: list[str], path: Path, tell: Tell
+    people: list[FilmedPerson],
+    names: list[str],
+    path: Path,
+    read_character: CharacterReader | None,
+    tell: Tell,
 ) -> tuple[list[FilmedPerson], list[Skipped]]:
-    from ..pairing.pairs_file import read_pairs, read_truth
-
     skipped = []
     for entry in read_pairs(path):
         at = next((place for place, name in enumerate(names) if name == entry.footage.stem), None)
         if at is None:
             raise FileFormatError(f"'{path}' pairs '{entry.footage.name}', which isn't among the footage. Name it too.")
         try:
-            found = read_truth(entry, people[at].detected, people[at].camera)
+            found = read_truth(entry, people[at].detected, people[at].camera, read_character)
         except FileFormatError as problem:
             skipped.append(Skipped(f"{entry.motion.name} with {entry.footage.name}", str(problem)))
             tell(f"{entry.motion.name} is not paired with {entry.footage.name}: {problem}")
             continue
-        tell(f"{entry.motion.name} lies on {entry.footage.name}: {found.told()}.")
+        tell(
+            f"{entry.motion.name} lies on {entry.footage.name}: offset {found.offset_s:.3f} s, keypoints missed by "
+            f"{found.miss_px:.1f} px, {found.agreed.mean():.0%} of the frames agree."
+        )
         people[at] = replace(people[at], truth_m=found.truth_m, camera=found.camera)
     return people, skipped

@@ -211,50 +211,59 @@ class AdaptLesson(nn.Module):
 
     def forward(self, batch: AdaptBatch) -> dict[str, Tensor]:
         """The loss under ``loss``, and its parts, weighted, by name."""
+        device = self.lifter.shrink.weight.device
+        inputs = [views.inputs for views in batch.views.values()]
+        if batch.runs is not None:
+            inputs.append(batch.runs.inputs.reshape(-1, *batch.runs.inputs.shape[2:]))
+        # One pass for everything: many small ones take half as long again.
+        positions, extras = self.lifter.window_with_extras(torch.from_numpy(np.concatenate(inputs)).to(device))
+        assert extras is not None
+        answers = positions[:, 0].float().split([len(part) for part in inputs])
+        more = extras[:, 0].float().split([len(part) for part in inputs])
+
         total = sum(count for count, _ in self._kinds.values())
         parts = {}
-        for kind, (count, lesson) in self._kinds.items():
-            parts[kind] = lesson(batch.views[kind])["loss"] * (count / total)
-        if self.config.mix.keep_weight and "anchor" in self._kinds:
-            parts["keep"] = self.config.mix.keep_weight * self._drift(batch.views["anchor"])
+        for answer, extra, (kind, (count, lesson)) in zip(answers, more, self._kinds.items(), strict=False):
+            parts[kind] = lesson.losses(answer, extra, batch.views[kind])["loss"] * (count / total)
+            if kind == "anchor" and self.config.mix.keep_weight:
+                parts["keep"] = self.config.mix.keep_weight * self._drift(answer, batch.views[kind])
         if batch.runs is not None:
-            parts |= self._footage_terms(batch.runs)
+            parts |= self._footage_terms(answers[-1], batch.runs)
         return {"loss": torch.stack(list(parts.values())).sum(), **parts}
 
-    def _drift(self, views: ViewBatch) -> Tensor:
+    def _drift(self, now: Tensor, views: ViewBatch) -> Tensor:
         """How far what is said of known motion has moved from what was said of it at first, metres."""
-        inputs = torch.from_numpy(views.inputs).to(self.lifter.shrink.weight.device)
         with torch.no_grad():
-            before = self._begun_with[0].forward_window(inputs)[:, 0].float()
-        now = self.lifter.forward_window(inputs)[:, 0].float()
-        return batch_mean(torch.linalg.vector_norm(now - before, dim=-1), (0, 1))
+            before = self._begun_with[0].to(now.device).forward_window(torch.from_numpy(views.inputs).to(now.device))
+        return batch_mean(torch.linalg.vector_norm(now - before[:, 0].float(), dim=-1), (0, 1))
 
-    def _footage_terms(self, runs: FootageRuns) -> dict[str, Tensor]:
-        mix, device = self.config.mix, self.lifter.shrink.weight.device
+    def _footage_terms(self, positions: Tensor, runs: FootageRuns) -> dict[str, Tensor]:
+        """Terms of the footage itself; positions: (R * N, 41, 3) the network's answers to its windows."""
+        mix, device = self.config.mix, positions.device
 
         def there(values: np.ndarray) -> Tensor:
             return torch.from_numpy(np.ascontiguousarray(values)).to(device)
 
-        inputs = there(runs.inputs)
-        positions = self.lifter.forward_window(inputs.flatten(0, 1))[:, 0].float().unflatten(0, inputs.shape[:2])
+        positions = positions.unflatten(0, runs.inputs.shape[:2])
         in_camera = (positions - positions[:, :, :1]) @ there(runs.camera_from_lifter).mT
         sites = torch_detector_sites(in_camera).flatten(0, 1)
-        confidence = there(runs.confidence)
         misses = reprojection_misses(
-            sites, there(runs.rays).flatten(0, 1), confidence.flatten(0, 1), there(runs.root_m).flatten(0, 1)
+            sites,
+            there(runs.rays).flatten(0, 1),
+            there(runs.confidence).flatten(0, 1),
+            there(runs.root_m).flatten(0, 1),
         )
         lengths = torch.linalg.vector_norm(in_camera[:, :, _CHILDREN] - in_camera[:, :, _PARENTS], dim=-1)
         off_length = (lengths - there(runs.lengths_m)[:, None]).abs()
-        parts = {
-            "reprojection": mix.reprojection_weight * batch_mean(misses),
-            "bones": mix.bone_weight * batch_mean(off_length, (0, 1, 2)),
-            "acceleration": mix.acceleration_weight * batch_mean(acceleration_norms(in_camera), (0, 1, 2)),
-        }
         known = there(runs.known_m)
         where = known.isfinite().all(dim=-1)
         off = torch.linalg.vector_norm(in_camera - known.nan_to_num(), dim=-1) * where
-        parts["pose"] = mix.pose_weight * batch_mean(off, (0, 1, 2))
-        return parts
+        return {
+            "reprojection": mix.reprojection_weight * batch_mean(misses),
+            "bones": mix.bone_weight * batch_mean(off_length, (0, 1, 2)),
+            "acceleration": mix.acceleration_weight * batch_mean(acceleration_norms(in_camera), (0, 1, 2)),
+            "pose": mix.pose_weight * batch_mean(off, (0, 1, 2)),
+        }
 
     def header(self) -> dict[str, Any]:
         """What the weights are, for their file."""

@@ -5,7 +5,7 @@ What the lifter trains on are windows; these are clips with a path, floor and fe
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -26,6 +26,19 @@ SIZE_PX = (1280, 720)
 # Chances of hidden limbs, bursts and exchanges are per window of so many frames.
 _WINDOW_FRAMES = 27
 _SHORTEST_FRAMES = 15
+
+
+@dataclass(frozen=True)
+class CameraHabits:
+    """How cameras are held: degrees of pitch (mean, deviation), roll (deviation), and width (from, to)."""
+
+    pitch_deg: tuple[float, float] = (5.0, 12.0)
+    roll_deg: float = 6.0
+    field_deg: tuple[float, float] = (40.0, 75.0)
+
+
+CAMERA_HABITS = {"usual": CameraHabits(), "steep": CameraHabits((45.0, 10.0), 20.0, (70.0, 100.0))}
+
 _Z_UP_FROM_Y_UP = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]])
 
 
@@ -41,6 +54,23 @@ def make_synthetic_shots(motion: MotionSet, count: int, seed: int, noise: NoiseS
     for number, clip in enumerate(_spread_clips(motion, count, rng)):
         shots.append(_shot(motion, clip, f"clip-{number + 1:02}", rng, noise or NoiseSettings()))
     return shots
+
+
+def film_whole_clips(
+    motion: MotionSet, views: int, seed: int, cameras: str = "usual", longest_s: float = 60.0
+) -> list[Shot]:
+    """Every clip of half a second and more, each by ``views`` cameras all around; ``cameras`` of ``CAMERA_HABITS``.
+
+    A shot of a seed is always the same.
+    """
+    rng = np.random.default_rng(seed)
+    step = max(1, round(motion.fps / FPS))
+    long = np.flatnonzero(motion.clip_lengths // step >= _SHORTEST_FRAMES)
+    return [
+        _shot(motion, int(clip), f"clip-{clip:03}-{view}", rng, NoiseSettings(), longest_s, CAMERA_HABITS[cameras])
+        for clip in long
+        for view in range(views)
+    ]
 
 
 def _spread_clips(motion: MotionSet, count: int, rng: np.random.Generator) -> list[int]:
@@ -62,14 +92,22 @@ def _spread_clips(motion: MotionSet, count: int, rng: np.random.Generator) -> li
     return chosen
 
 
-def _shot(motion: MotionSet, clip: int, name: str, rng: np.random.Generator, noise: NoiseSettings) -> Shot:
+def _shot(
+    motion: MotionSet,
+    clip: int,
+    name: str,
+    rng: np.random.Generator,
+    noise: NoiseSettings,
+    longest_s: float = LONGEST_S,
+    habits: CameraHabits = CAMERA_HABITS["usual"],
+) -> Shot:
     step = max(1, round(motion.fps / FPS))
-    frames = min(int(motion.clip_lengths[clip]) // step, int(LONGEST_S * FPS))
+    frames = min(int(motion.clip_lengths[clip]) // step, int(longest_s * FPS))
     first = int(motion.clip_start[clip]) + int(rng.integers(0, motion.clip_lengths[clip] - frames * step + 1))
     rows = first + step * np.arange(frames)
     body_m, contact = motion.positions_m[rows].astype(float), motion.contact[rows].astype(float)
-    camera = Camera.guessed(SIZE_PX, float(rng.uniform(40, 75)))
-    turn, move_m = _stand_camera(body_m, camera, rng)
+    camera = Camera.guessed(SIZE_PX, float(rng.uniform(*habits.field_deg)))
+    turn, move_m = _stand_camera(body_m, camera, habits, rng)
     truth_m = body_m @ turn.T + move_m
 
     sites = detector_sites(truth_m)
@@ -118,15 +156,21 @@ def _shot(motion: MotionSet, clip: int, name: str, rng: np.random.Generator, noi
     )
 
 
-def _stand_camera(body_m: np.ndarray, camera: Camera, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def _stand_camera(
+    body_m: np.ndarray, camera: Camera, habits: CameraHabits, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
     """A turn (3, 3) and a move (3,) from y-up motion to a camera that has all of the path in its picture.
 
-    Cameras stand all around and are held at any usual height, tilted by a few degrees; the person fills a third to all
+    Cameras stand all around and are held as ``habits`` say; the person fills a third to all
     of the picture.
     """
     lo, hi = body_m.min(axis=(0, 1)), body_m.max(axis=(0, 1))
     middle = (lo + hi) / 2
-    yaw, pitch, roll = rng.uniform(-np.pi, np.pi), np.radians(rng.normal(5, 12)), np.radians(rng.normal(0, 6))
+    yaw, pitch, roll = (
+        rng.uniform(-np.pi, np.pi),
+        np.radians(rng.normal(*habits.pitch_deg)),
+        np.radians(rng.normal(0, habits.roll_deg)),
+    )
     angles = ((0.0, 0.0, roll), (np.pi + pitch, 0.0, 0.0), (0.0, yaw, 0.0))
     about_z, about_x, about_y = (to_matrix(from_rotation_vector(np.array(angle))) for angle in angles)
     turn = about_z @ about_x @ about_y

@@ -87,10 +87,14 @@ class ViewLesson(nn.Module):
 
     def forward(self, views: ViewBatch) -> dict[str, Tensor]:
         """The loss under ``loss``, and its parts, weighted, by name."""
-        loop, device = self.config.loop, self.lifter.shrink.weight.device
+        device = self.lifter.shrink.weight.device
         positions, extras = self.lifter.window_with_extras(torch.from_numpy(views.inputs).to(device))
         assert extras is not None
-        predicted, extras = positions[:, 0].float(), extras[:, 0].float()
+        return self.losses(positions[:, 0].float(), extras[:, 0].float(), views)
+
+    def losses(self, predicted: Tensor, extras: Tensor, views: ViewBatch) -> dict[str, Tensor]:
+        """What ``forward`` gives, of the network's answers (B, 41, 3) and (B, 48) to ``views``."""
+        loop, device = self.config.loop, predicted.device
         target = torch.from_numpy(views.targets_m).to(device)
         distance = torch.linalg.vector_norm(predicted - target, dim=-1)
         bones = (predicted - target)[:, _BONE_CHILDREN] - (predicted - target)[:, _BONE_PARENTS]
