@@ -23,7 +23,7 @@ from keylift.training.retraining.footage_part import read_part, write_part
 from keylift.training.retraining.footage_set import bone_lengths, read_set, write_set
 from keylift.training.retraining.footage_views import camera_angles_deg, views_like
 from keylift.training.retraining.gate import HeldOutFootage, Judged, footage_score, judge, verdict
-from keylift.training.retraining.lesson import AdaptLesson, RunMaker
+from keylift.training.retraining.lesson import AdaptBatch, AdaptLesson, FootageRuns, RunMaker
 from keylift.training.retraining.making import make_parts, make_set
 from keylift.training.retraining.preparing import FilmedPerson, NotUsable, check_usable, prepare
 from keylift.training.retraining.run import adapt_on_footage
@@ -292,6 +292,31 @@ def test_a_step_moves_the_network_towards_the_footage_and_not_from_what_it_knew(
     statistics = [name for name in lesson.lifter.state_dict() if "running" in name]
     same = all(torch.equal(lesson.lifter.state_dict()[n], lifter.network.state_dict()[n]) for n in statistics)
     assert statistics and same, "statistics of batch norms must stay"
+
+
+def test_halves_of_a_batch_teach_what_the_whole_teaches(footage, lifter):
+    """As two processes share it."""
+    from copy import deepcopy
+    from dataclasses import fields
+
+    lesson = AdaptLesson(config(), replace(lifter, network=deepcopy(lifter.network)), read_anchor(), footage, None)
+    with torch.no_grad():
+        for parameter in lesson.lifter.parameters():
+            parameter += 1e-3 * torch.randn_like(parameter)
+    whole = lesson.batch(0)
+
+    def gradients(batch):
+        lesson.zero_grad()
+        lesson(batch)["loss"].backward()
+        return torch.cat([parameter.grad.flatten() for parameter in lesson.parameters()]).clone()
+
+    def half(which):
+        rows = slice(which, None, 2)
+        runs = FootageRuns(*(getattr(whole.runs, entry.name)[rows] for entry in fields(FootageRuns)))
+        return AdaptBatch({kind: views.of(rows) for kind, views in whole.views.items()}, runs)
+
+    together, apart = gradients(whole), (gradients(half(0)) + gradients(half(1))) / 2
+    assert float((together - apart).norm() / together.norm()) < 1e-5
 
 
 def test_views_are_widened_to_the_cameras_that_filmed(footage):

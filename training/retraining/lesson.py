@@ -37,6 +37,8 @@ _CHILDREN = [joint for joint, parent in enumerate(LANDMARKS_41.parents) if paren
 _PARENTS = [LANDMARKS_41.parents[joint] for joint in _CHILDREN]
 # So much of every batch of windows is drawn from where a pose is known, if there is any such place.
 _KNOWN_PART = 0.5
+# What was known may move by so little without being called back.
+_NO_DRIFT_M = 0.005
 
 
 @dataclass(frozen=True, eq=False)
@@ -235,7 +237,9 @@ class AdaptLesson(nn.Module):
         """How far what is said of known motion has moved from what was said of it at first, metres."""
         with torch.no_grad():
             before = self._begun_with[0].to(now.device).forward_window(torch.from_numpy(views.inputs).to(now.device))
-        return batch_mean(torch.linalg.vector_norm(now - before[:, 0].float(), dim=-1), (0, 1))
+        # Rounded at the bottom: where nothing has moved yet the gradient of a distance points anywhere.
+        squared = (now - before[:, 0].float()).square().sum(dim=-1)
+        return batch_mean(torch.sqrt(squared + _NO_DRIFT_M**2) - _NO_DRIFT_M, (0, 1))
 
     def _footage_terms(self, positions: Tensor, runs: FootageRuns) -> dict[str, Tensor]:
         """Terms of the footage itself; positions: (R * N, 41, 3) the network's answers to its windows."""
