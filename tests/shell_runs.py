@@ -6,11 +6,13 @@ import hashlib
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from checkout import dev
 
@@ -72,3 +74,16 @@ def film_empty_room(path: Path, frames: int = 12) -> None:
             picture = av.VideoFrame.from_ndarray(room.clip(0, 255).astype(np.uint8), format="rgb24")
             container.mux(stream.encode(picture))
         container.mux(stream.encode())
+
+
+@contextmanager
+def small_disk(folder: Path, options: str) -> Iterator[None]:
+    """A file system of its own at ``folder``. Skips where this user may not mount one."""
+    mounted = sys.platform == "linux" and os.geteuid() == 0
+    mounted = mounted and subprocess.run(["mount", "-t", "tmpfs", "-o", options, "none", folder]).returncode == 0
+    if not mounted:
+        pytest.skip("a disk that is full, or read-only, is mounted for this test, which takes root on Linux")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", folder], check=True)

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as serialised
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -99,7 +99,8 @@ def save(
     }
     metadata["digest"] = _digest(metadata, tensors)
     with written_whole(run_folder / FOLDER / f"step-{standing.step:09d}.safetensors", RUN_ADVICE) as beside:
-        save_file(tensors, str(beside), metadata)
+        # Written here rather than by safetensors, whose errors don't tell a full disk from anything else.
+        beside.write_bytes(serialised(tensors, metadata))
     for old in [path for path in saved(run_folder) if _step_of(path) <= standing.step][KEPT:]:
         # What can't be removed now (Windows, while a virus scanner reads it) will be after the next one.
         with suppress(OSError):

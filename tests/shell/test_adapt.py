@@ -18,7 +18,7 @@ from keylift.core.track_files import sha256_of, write_keypoints
 from keylift.core.weights import SHIPPED_FOLDER, read_header, read_tensors
 from keylift.training.motion.anchor import read_guard
 from keylift.training.views.synthetic_views import ViewMaker, ViewSettings
-from shell_runs import clip, command, content, keylift
+from shell_runs import clip, command, content, keylift, small_disk
 from training_runs import torchrun
 
 DEFAULT = SHIPPED_FOLDER / "default.safetensors"
@@ -220,3 +220,19 @@ def test_a_name_that_is_taken_is_not_taken_again(ready, place):
     write_walks(place)
     again = keylift("adapt", ".", "--name", "stage", "--run", place / "other", cwd=place)
     assert again.code == 1 and "stage" in again.err and "already" in again.err
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a small disk is mounted for this test, which takes Linux")
+def test_a_disk_that_fills_up_loses_nothing(ready, place):
+    """A checkpoint, or the weights, don't fit: told, nothing half-written, and gone on with where there is room."""
+    disk = place / "disk"
+    disk.mkdir()
+    with small_disk(disk, "size=60m"):
+        shutil.copytree(ready, disk / "run")
+        full = keylift("adapt", "--run", disk / "run", "--resume", cwd=place)
+        assert full.code == 75 and "disk is full" in full.err and "Traceback" not in full.err, full.err
+        assert not list((disk / "run").rglob(".keylift-*"))
+        assert not list((disk / "run").glob("*.safetensors")) and not (place / "weights").exists()
+        shutil.copytree(disk / "run", place / "run")
+    again = keylift("adapt", "--run", place / "run", "--resume", cwd=place)
+    assert again.code == 0, again.err

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import shutil
 import subprocess
 import sys
 import wave
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +16,7 @@ import pytest
 
 from keylift.core.camera import Camera
 from keylift.core.track_files import write_keypoints, write_pose
-from shell_runs import clip, content, film_empty_room, keylift
+from shell_runs import clip, content, film_empty_room, keylift, small_disk
 from walker import camera_from_world, filmed, walk
 
 MAKE_RIGS = """
@@ -321,19 +318,6 @@ def test_a_read_only_folder(inputs: Path, tmp_path: Path) -> None:
         pytest.skip("this user may write anywhere")
     finally:
         shut.chmod(0o700)
-
-
-@contextmanager
-def small_disk(folder: Path, options: str) -> Iterator[None]:
-    """A file system of its own at ``folder``. Skips where this user may not mount one."""
-    mounted = sys.platform == "linux" and os.geteuid() == 0
-    mounted = mounted and subprocess.run(["mount", "-t", "tmpfs", "-o", options, "none", folder]).returncode == 0
-    if not mounted:
-        pytest.skip("a disk that is full, or read-only, is mounted for this test, which takes root on Linux")
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", folder], check=True)
 
 
 def test_a_read_only_disk(inputs: Path, tmp_path: Path) -> None:

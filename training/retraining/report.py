@@ -220,7 +220,7 @@ def _drawn(
 
 def _seen_from_the_side(body_m: np.ndarray, room_from_camera: np.ndarray) -> np.ndarray:
     """Depth from the camera, height, and the camera's right, of (41, 3) in the room."""
-    ahead = room_from_camera[:, 2] * [1, 0, 1]
+    ahead = room_from_camera[:, 2] * np.array([1.0, 0.0, 1.0])
     ahead = ahead / max(float(np.linalg.norm(ahead)), 1e-6)
     right = np.cross(ahead, [0.0, 1.0, 0.0])
     return np.stack([body_m @ ahead, body_m[:, 1], body_m @ right], axis=-1)
