@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
     from ..core.tracks import KeypointTrack
     from ..training.motion.motion_set import MotionSet
+    from ..training.retraining.filmed_people import FilmedPeople
     from ..training.retraining.footage_set import SetClip
     from ..training.retraining.making import Skipped
-    from ..training.retraining.preparing import FilmedPerson
     from ..training.retraining.run import Adapted
     from ..training.retraining.settings import AdaptConfig
 
@@ -211,45 +211,42 @@ def _begun(options: argparse.Namespace) -> tuple[argparse.Namespace, Path]:
 # ---- Footage --------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, eq=False)
-class _Looked:
-    """What was found in the clips.
+def _look(
+    clips: Sequence[Clip], options: argparse.Namespace, reporter: Reporter
+) -> tuple[list[Clip], int, list[Skipped]]:
+    """Find the people in every clip, whose keypoints are kept; what has nobody in it, or is no footage, is left out.
 
-    people:  a keypoint track each, with the clip that it is from; clips: by content hash, for pictures
+    returns: clips with somebody in them, how many people there are, and what was left out
     """
-
-    people: list[tuple[Clip, KeypointTrack]]
-    skipped: list[Skipped]
-
-
-def _look(clips: Sequence[Clip], options: argparse.Namespace, reporter: Reporter) -> _Looked:
-    """Find the people in every clip; what has nobody in it, or is no footage, is left out and told."""
     from ..core.errors import FootageError
     from ..training.retraining.making import Skipped
 
-    people, skipped = [], []
+    good, people, skipped = [], 0, []
     with reporter.stage("footage", "Going through the footage") as progress:
         for number, clip in enumerate(clips):
             report(progress, number, len(clips))
             try:
-                people += [(clip, track) for track in keypoints_in(clip, options, reporter)]
+                people += len(keypoints_in(clip, options, reporter))
+                good.append(clip)
             except (FootageError, NobodyFoundError, FileFormatError) as problem:
                 skipped.append(Skipped(clip.path.name, str(problem)))
                 reporter.note(f"{clip.path.name} is left out: {problem}")
         report(progress, len(clips), len(clips))
-    return _Looked(people, skipped)
+    return good, people, skipped
 
 
-def _filmed(
-    looked: _Looked, options: argparse.Namespace, reporter: Reporter
-) -> tuple[list[FilmedPerson], list[Skipped]]:
-    """Everybody who was found, with corrections, lens, camera and truth where they are known."""
-    from ..training.retraining.filmed_people import filmed_people
+def _filmed(clips: Sequence[Clip], options: argparse.Namespace, reporter: Reporter) -> FilmedPeople:
+    """Everybody in the clips, one at a time, with corrections, lens, camera and truth where they are known."""
+    from ..training.retraining.filmed_people import FilmedPeople
     from .motion_input import read_character
 
-    return filmed_people(
-        [track for _, track in looked.people],
-        names=[clip.path.stem for clip, _ in looked.people],
+    def everybody() -> Iterator[tuple[str, KeypointTrack]]:
+        for clip in clips:
+            for track in keypoints_in(clip, options, reporter):
+                yield clip.name, track
+
+    return FilmedPeople(
+        everybody,
         corrections=options.corrections,
         camera=options.camera,
         pairs=options.pairs,
@@ -352,14 +349,21 @@ def _make_ready(folder: Path, clips: Sequence[Clip], options: argparse.Namespace
         loop=replace(AdaptLoopSettings(), seed=options.seed, steps=options.steps or AdaptLoopSettings.steps),
     )
     lifter = load_base(config, folder, _device(options))
-    looked = _look(clips, options, reporter)
-    people, without = _filmed(looked, options, reporter)
+    good, count, without = _look(clips, options, reporter)
+    people = _filmed(good, options, reporter)
     labelled = _labelled(options, reporter)
     with reporter.stage("prepare", "Making ready what was found") as progress:
         parts, skipped = making.make_parts(
-            folder, people, len(people), lifter, settings, progress=progress, tell=reporter.note
+            folder,
+            people,
+            count + len(options.corrections),
+            lifter,
+            settings,
+            progress=progress,
+            tell=reporter.note,
         )
-        making.make_set(folder / _SET, parts, labelled, [*looked.skipped, *without, *skipped], lifter.fps, settings)
+        skipped = [*without, *people.skipped, *skipped]
+        making.make_set(folder / _SET, parts, labelled, skipped, lifter.fps, settings)
     if options.steps is None:
         device = _device(options)
         begun = load_base(config, folder, device)

@@ -34,6 +34,11 @@ class Clip:
     path: Path
 
     @property
+    def name(self) -> str:
+        """What it is called, without its ending."""
+        return self.path.name[: -len(KEYPOINTS_ENDING)] if self.holds_keypoints else self.path.stem
+
+    @property
     def holds_keypoints(self) -> bool:
         """Whether nobody needs to look at pictures any more."""
         return self.path.name.lower().endswith(KEYPOINTS_ENDING)

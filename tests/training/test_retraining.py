@@ -18,7 +18,7 @@ from keylift.training.adaptation.clip_windows import windows_of_clip
 from keylift.training.motion.anchor import read_anchor, read_guard
 from keylift.training.retraining import footage_set as sets
 from keylift.training.retraining.config_file import write_config
-from keylift.training.retraining.filmed_people import filmed_people
+from keylift.training.retraining.filmed_people import FilmedPeople
 from keylift.training.retraining.footage_part import read_part, write_part
 from keylift.training.retraining.footage_set import bone_lengths, read_set, write_set
 from keylift.training.retraining.footage_views import camera_angles_deg, views_like
@@ -146,9 +146,9 @@ def test_corrections_are_found_by_the_footage_they_are_of(tmp_path):
     changes[3, 4] = Change.CORRECTED
     path = tmp_path / "put-right.keypoints.npz"
     write_keypoints(path, replace(tracks[1], changes=changes))
-    people, skipped = filmed_people(tracks, names=["a", "b"], corrections=[path])
-    assert people[0].corrected is None and people[1].corrected.corrected[3, 4] and not skipped
-    alone, _ = filmed_people(tracks[:1], names=["a"], corrections=[path])
+    people = list(FilmedPeople(lambda: zip("ab", tracks, strict=True), corrections=[path]))
+    assert people[0].corrected is None and people[1].corrected.corrected[3, 4]
+    alone = list(FilmedPeople(lambda: [("a", tracks[0])], corrections=[path]))
     assert len(alone) == 2 and alone[1].detected.source.sha256 == tracks[1].source.sha256
 
 

@@ -68,7 +68,8 @@ def make_parts(
     for number, person in enumerate(people):
 
         def told(done: int, total: int | None, before: int = number) -> bool:
-            return progress(100 * before + round(100 * done / max(total or 1, 1)), 100 * count) is not False
+            so_far = 100 * before + round(100 * done / max(total or 1, 1))
+            return progress(so_far, 100 * max(count, before + 1)) is not False
 
         name = person.detected.source.name
         path = folder / PARTS / f"{_key(person, lifter, settings)}{PART_ENDING}"
@@ -81,7 +82,7 @@ def make_parts(
         except (NotUsable, NobodyFoundError) as problem:
             skipped.append(Skipped(name, str(problem)))
             tell(f"{name} is left out: {problem}.")
-        report(progress, 100 * (number + 1), 100 * count)
+        report(progress, 100 * (number + 1), 100 * max(count, number + 1))
     return parts, skipped
 
 
