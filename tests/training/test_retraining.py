@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from adaptation_samples import CAMERA, walker_clip
+from keylift.core.detector_sites import detector_sites
 from keylift.core.errors import FileFormatError
 from keylift.core.lifter.lifting import load_ray_lifter
 from keylift.core.metrics import p_mpjpe
@@ -34,6 +35,8 @@ from keylift.training.retraining.settings import (
     MixSettings,
     PreparingSettings,
 )
+from keylift.training.retraining.shift_study import corrected
+from keylift.training.shots.synthetic_shots import film_whole_clips
 from keylift.training.train import train_from_config
 from keylift.training.views.synthetic_views import ViewSettings
 
@@ -475,3 +478,45 @@ def test_names_in_a_page_are_text_and_no_program(run_folder, tmp_path):
 def test_another_base_is_not_taken_for_the_one_that_was_begun_with(run_folder, tmp_path):
     with pytest.raises(FileFormatError, match="not those that this run was begun with"):
         adapt_on_footage(replace(config(), base_sha256="0" * 64), run_folder, tmp_path, device="cpu")
+
+
+# ---- The study ------------------------------------------------------------------------------------------------------
+
+
+def test_an_artist_of_the_study_puts_right_the_worst_frames_and_no_others():
+    shots = film_whole_clips(_first_clips(2), 1, 3)
+    model = shots[0].keypoints["synthetic"]
+    true = shots[0].camera.project(detector_sites(shots[0].truth_m))
+    right = np.where(np.isnan(model.xy_px), np.nan, true)
+    wrong = right.copy()
+    wrong[10:13, 4:9] += 200
+    shot = replace(shots[0], keypoints={"synthetic": replace(model, xy_px=wrong)})
+    part = 3 / len(model.time_s)
+    track = corrected([shot], "synthetic", part)[0]
+    touched = track.corrected
+    assert touched[10:13, 4:9].all() and touched.sum() == np.isfinite(wrong[10:13, 4:9, 0]).sum()
+    np.testing.assert_allclose(track.xy_px[touched], true[touched], atol=1e-9)
+    assert (track.confidence[touched] == 1).all()
+
+
+def test_steep_cameras_look_down():
+    def looks_down_by(cameras):
+        shots = film_whole_clips(_first_clips(6), 2, 3, cameras)
+        return np.mean([np.degrees(np.arcsin(-shot.world_from_camera[2, 2])) for shot in shots])
+
+    usual, steep = looks_down_by("usual"), looks_down_by("steep")
+    assert abs(usual - 5) < 12 and abs(steep - 45) < 12
+
+
+def _first_clips(count):
+    anchor = read_anchor()
+    stop = int(anchor.clip_start[count])
+    return replace(
+        anchor,
+        positions_m=anchor.positions_m[:stop],
+        contact=anchor.contact[:stop],
+        clip_start=anchor.clip_start[: count + 1],
+        clip_name=anchor.clip_name[:count],
+        subject=anchor.subject[:count],
+        source=anchor.source[:count],
+    )

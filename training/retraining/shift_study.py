@@ -271,13 +271,10 @@ def corrected(shots: Sequence[Shot], model: str, part: float) -> dict[int, Keypo
 
     In these frames each keypoint that is off by more than 5 % of the person's box is put where it truly is.
     """
-    layout = [KEYPOINT_LAYOUTS[shots[0].keypoints[model].layout].index(name) for name in _NAMES_TO_CORRECT]
-    sites = [LIFTER_21_NAMES.index(_OURS[name]) for name in _NAMES_TO_CORRECT] if model != "synthetic" else None
-    columns = layout if sites is not None else list(range(len(LIFTER_21_NAMES)))
+    columns, sites = _comparable(shots[0].keypoints[model].layout)
     off, places = [], []
     for shot in shots:
-        true = shot.camera.project(detector_sites(shot.truth_m))
-        true = true[:, sites] if sites is not None else true
+        true = shot.camera.project(detector_sites(shot.truth_m))[:, sites]
         seen = shot.keypoints[model].xy_px[:, columns]
         box = np.ptp(true, axis=1).max(axis=-1)
         miss = np.nan_to_num(np.linalg.norm(seen - true, axis=-1) / box[:, None], nan=1.0)
@@ -301,15 +298,20 @@ def corrected(shots: Sequence[Shot], model: str, part: float) -> dict[int, Keypo
     return tracks
 
 
-_NAMES_TO_CORRECT = tuple(
-    f"{side}_{part}"
-    for side in ("left", "right")
-    for part in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle", "heel", "foot_index")
-)
-_OURS = {
-    name: ("l_" if name.startswith("left") else "r_") + name.split("_", 1)[1].replace("foot_index", "big_toe")
-    for name in _NAMES_TO_CORRECT
-}
+def _comparable(layout: str) -> tuple[list[int], list[int]]:
+    """Keypoints of a layout whose true place is known, and which of the lifter's sites that is."""
+    names = KEYPOINT_LAYOUTS[layout]
+    if layout == "lifter21":
+        return list(range(len(names))), list(range(len(names)))
+    known = {
+        f"{side}_{theirs}": f"{side[0]}_{ours}"
+        for side in ("left", "right")
+        for theirs, ours in (
+            *((part, part) for part in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle", "heel")),
+            ("foot_index", "big_toe"),
+        )
+    }
+    return [names.index(name) for name in known], [LIFTER_21_NAMES.index(name) for name in known.values()]
 
 
 # ---- Adapting and measuring -----------------------------------------------------------------------------------------
