@@ -23,7 +23,7 @@ QUICK = (
     ("runs", "2"),
     ("pool_blocks", "2"),
     ("guard_views", "64"),
-    ("validate_every", "4"),
+    ("validate_every", "1000"),
 )
 
 

@@ -20,6 +20,7 @@ from keylift.training.motion.anchor import read_guard
 from keylift.training.views.synthetic_views import ViewMaker, ViewSettings
 from shell_runs import clip, command, content, keylift, small_disk
 from training_runs import torchrun
+from weights_samples import small_weights
 
 DEFAULT = SHIPPED_FOLDER / "default.safetensors"
 ONE_THREAD = {"OMP_NUM_THREADS": "1"}
@@ -213,13 +214,13 @@ def test_what_can_not_be_learnt_from_is_said_before_the_work(place, request_, co
     assert kept == {path: what for path, what in before.items() if not path.startswith("run")}
 
 
-def test_a_name_that_is_taken_is_not_taken_again(ready, place):
-    run_folder = shutil.copytree(ready, place / "run")
-    done = keylift("adapt", "--run", run_folder, "--resume", cwd=place)
-    assert done.code == 0, done.err
+def test_a_name_that_is_taken_is_not_taken_again(place):
+    (place / "weights").mkdir()
+    small_weights(place / "weights" / "stage.safetensors")
     write_walks(place)
     again = keylift("adapt", ".", "--name", "stage", "--run", place / "other", cwd=place)
     assert again.code == 1 and "stage" in again.err and "already" in again.err
+    assert not (place / "other").exists()
 
 
 @pytest.mark.skipif(os.name == "nt", reason="a small disk is mounted for this test, which takes Linux")

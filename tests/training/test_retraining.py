@@ -352,7 +352,14 @@ def test_bones_are_as_long_as_they_are():
 
 
 def judged(footage_mm=30.0, views_mm=100.0, **more):
-    values = {"second_camera_mm": float("nan"), "bones_pct": 5.0, "jitter_m_s2": 10.0, "slide_mm_s": 100.0}
+    values = {
+        "second_camera_mm": float("nan"),
+        "truth_mm": float("nan"),
+        "sound": 0.9,
+        "bones_pct": 5.0,
+        "jitter_m_s2": 10.0,
+        "slide_mm_s": 100.0,
+    }
     values |= {"reprojection_mm": footage_mm, "between_mm": footage_mm, "seconds": 20.0, **more}
     return Judged(HeldOutFootage(**values), views_mm, 0.7 * views_mm)
 
@@ -377,6 +384,16 @@ def test_the_gate_lets_through_what_is_better_alone(after, better, words):
     before = judged(second_camera_mm=40.0 if np.isfinite(after.footage.second_camera_mm) else float("nan"))
     found = verdict(before, after, GateSettings())
     assert found.better is better and words in found.reason
+
+
+def test_one_camera_alone_does_not_judge_poses_that_nobody_can_believe():
+    """Bent until it covers its keypoints, a body may be anywhere in depth: less reprojection is no proof."""
+    found = verdict(judged(sound=0.4), judged(20, sound=0.4), GateSettings())
+    assert not found.better and "second camera" in found.reason
+    with_truth = verdict(judged(sound=0.4, truth_mm=80.0), judged(33, sound=0.4, truth_mm=70.0), GateSettings())
+    assert with_truth.better and "where it is known" in with_truth.reason
+    fooled = verdict(judged(truth_mm=80.0), judged(20, truth_mm=85.0), GateSettings())
+    assert not fooled.better
 
 
 def test_the_gate_says_nothing_from_little_footage():

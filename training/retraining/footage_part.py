@@ -33,7 +33,8 @@ class FootagePart:
     corrected:      (M,) True where an artist corrected a keypoint
     motion_m:       (M, 41, 3) the fitted pose in a room whose y axis points up, floor at y = 0
     contact:        (M, 4) True where left heel, left ball, right heel, right ball stand
-    covered:        (M,) True where the fitted pose covers the keypoints well enough to be learnt from
+    covered:        (M,) True where the fitted pose covers the keypoints, and agrees with the lifter, well enough to be
+                    learnt from
     camera_from_motion: (4, 4) rigid: from that room to the camera
     truth_m:        (M, 41, 3) camera space where somebody knows: captured beside the film; NaN elsewhere
     world_from_camera: (4, 4) where the camera stands among others that filmed the same; None = nobody knows

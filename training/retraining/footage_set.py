@@ -48,6 +48,7 @@ _ROWS: dict[str, tuple[tuple[int, ...], Any]] = {
     "truth_m": ((_JOINTS, 3), np.float32),
     "time_s": ((), np.float64),
     "corrected": ((), np.bool_),
+    "covered": ((), np.bool_),
     "learnt": ((), np.bool_),
     "held_out": ((), np.bool_),
 }
@@ -107,6 +108,7 @@ class FootageSet:
     truth_m: np.ndarray
     time_s: np.ndarray
     corrected: np.ndarray
+    covered: np.ndarray
     learnt: np.ndarray
     held_out: np.ndarray
     stretches: MotionSet | None

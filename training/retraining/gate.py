@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import numpy as np
 
 from ...core.detector_sites import detector_sites
 from ...core.lifter.lifting import LiftedBody, RayLifter, lift_rays
-from ...core.motion_metrics import CONTACT_POINTS, LIMB_JOINTS, accelerations, bone_variation_pct, contact_slide
+from ...core.motion_metrics import (
+    CONTACT_POINTS,
+    LIMB_JOINTS,
+    accelerations,
+    bone_variation_pct,
+    contact_slide,
+    frame_procrustes_error,
+)
 from ...core.progress import Progress, report, silent
 from ...core.root_path import solve_root_path
 from ..adaptation.adaptation import views_for
@@ -33,18 +40,22 @@ class HeldOutFootage:
     reprojection_mm:  distance of keypoints from the placed body, at the body's depth
     between_mm:       the same of frames that the lifter wasn't given: it saw every second one
     second_camera_mm: the same of the keypoints of another camera that filmed the same; NaN where there is none
+    truth_mm:         distance of limb joints from where they are known to be, aligned; NaN where nobody knows
     bones_pct:        how much bones change their lengths, per cent
     jitter_m_s2:      mean acceleration
     slide_mm_s:       speed along the floor of feet that stand, by the contacts that were fitted before
+    sound:            part of it whose fitted pose can be believed, see ``FootagePart.covered``
     seconds:          of footage that were looked at
     """
 
     reprojection_mm: float
     between_mm: float
     second_camera_mm: float
+    truth_mm: float
     bones_pct: float
     jitter_m_s2: float
     slide_mm_s: float
+    sound: float
     seconds: float
 
 
@@ -105,7 +116,7 @@ def look_at_held_out(
         known = np.isfinite(values)
         return float(np.average(values[known], weights=weight[known])) if known.any() else float("nan")
 
-    names = ("reprojection_mm", "between_mm", "second_camera_mm", "bones_pct", "jitter_m_s2", "slide_mm_s")
+    names = [entry.name for entry in fields(HeldOutFootage) if entry.name != "seconds"]
     return HeldOutFootage(**{name: mean(name) for name in names}, seconds=float(weight.sum()))
 
 
@@ -164,6 +175,8 @@ def _look(lifter: RayLifter, footage: FootageSet, clip: SetClip, block: slice) -
         reprojection_mm=reprojection_mm(whole.sites_m[own], whole.root_m[own], true_rays[own], true_confidence[own]),
         between_mm=_between_mm(lifter, rays, confidence, true_rays, true_confidence, time_s, own),
         second_camera_mm=_second_camera_mm(footage, clip, placed[own], time_s[own]),
+        truth_mm=1000 * frame_procrustes_error(placed[own][:, LIMB_JOINTS], footage.truth_m[block][:, LIMB_JOINTS]),
+        sound=float(footage.covered[block].mean()),
         bones_pct=bone_variation_pct(placed[own][:, LIMB_JOINTS]),
         jitter_m_s2=float(np.linalg.norm(accelerations(whole.body.positions_m[own], time_s[own]), axis=-1).mean()),
         slide_mm_s=1000 * contact_slide(placed[own][:, CONTACT_POINTS], contact[own], time_s[own], up),
@@ -242,11 +255,14 @@ def _others(footage: FootageSet, clip: SetClip) -> list[SetClip]:
 def footage_score(before: HeldOutFootage, after: HeldOutFootage) -> float:
     """By what part the misses on held-out footage have changed; below 0 is better.
 
-    A second camera knows best, since it sees what the first can't. Without one it is the mean of reprojection and of
-    reprojection between the frames that were given.
+    Who was there knows best: motion that was captured beside the film. A second camera comes next, since it sees what
+    the first can't. Without either it is the mean of reprojection and of reprojection between the frames that were
+    given.
     """
-    if math.isfinite(before.second_camera_mm) and math.isfinite(after.second_camera_mm):
-        return after.second_camera_mm / before.second_camera_mm - 1
+    for name in ("truth_mm", "second_camera_mm"):
+        old, new = getattr(before, name), getattr(after, name)
+        if math.isfinite(old) and math.isfinite(new):
+            return float(new / old - 1)
     changes = [
         getattr(after, name) / max(getattr(before, name), 1e-9) - 1 for name in ("reprojection_mm", "between_mm")
     ]
@@ -264,6 +280,13 @@ def verdict(before: Judged, after: Judged, settings: GateSettings) -> Verdict:
         )
     if not all(map(math.isfinite, numbers)):
         return Verdict(False, "learning ran astray")
+    seen_from_aside = math.isfinite(was.truth_mm) or math.isfinite(was.second_camera_mm)
+    if was.sound < settings.least_sound and not seen_from_aside:
+        return Verdict(
+            False,
+            f"only {was.sound:.0%} of the held-out footage has a pose that can be believed, so one camera can't tell "
+            "whether depth got better; give a second camera, motion capture of the same take, or other footage",
+        )
     gain = -footage_score(was, now)
     told = _told(was, now, gain)
     for what, old, new in (
@@ -287,7 +310,9 @@ def verdict(before: Judged, after: Judged, settings: GateSettings) -> Verdict:
 
 
 def _told(was: HeldOutFootage, now: HeldOutFootage, gain: float) -> str:
-    if math.isfinite(was.second_camera_mm):
+    if math.isfinite(was.truth_mm):
+        numbers = f"by {now.truth_mm:.1f} mm instead of {was.truth_mm:.1f} where it is known"
+    elif math.isfinite(was.second_camera_mm):
         numbers = f"by {now.second_camera_mm:.1f} mm instead of {was.second_camera_mm:.1f} in the second camera"
     else:
         numbers = f"by {now.reprojection_mm:.1f} mm instead of {was.reprojection_mm:.1f}"

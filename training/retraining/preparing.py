@@ -10,8 +10,10 @@ from ...core.camera import Camera
 from ...core.detector_sites import detector_sites
 from ...core.errors import KeyliftError
 from ...core.lift import lift
-from ...core.lifter.lifting import RayLifter, sample_windows
+from ...core.lifter.lifting import RayLifter, lift_rays, sample_windows
 from ...core.lifter.side_check import check_sides
+from ...core.metrics import procrustes_aligned
+from ...core.motion_metrics import LIMB_JOINTS
 from ...core.progress import Progress, silent
 from ...core.tracks import KeypointTrack, PoseTrack
 from ...core.world_alignment import Gravity
@@ -121,6 +123,8 @@ def _at_moments(
     truth_m = np.full_like(pose.positions_m, np.nan) if person.truth_m is None else person.truth_m
     nearest = np.abs(time_s[:, None] - moments).argmin(axis=0) if len(time_s) < 2 else _nearest(time_s, moments)
     covered = _covered(pose, true_rays, true_confidence, settings.covered_within) & true.seen & ~true.filled
+    # An artist knows better than the lifter.
+    covered &= _agreed(pose, lifter, rays, confidence, time_s, settings.agreed_within_m) | true.corrected.any(axis=1)
     return FootagePart(
         source=detected.source,
         person=max(1, detected.person),
@@ -146,6 +150,24 @@ def _nearest(time_s: np.ndarray, moments: np.ndarray) -> np.ndarray:
     """(M,) the frame that is nearest to each moment."""
     after = np.clip(np.searchsorted(time_s, moments), 1, len(time_s) - 1)
     return np.where(moments - time_s[after - 1] <= time_s[after] - moments, after - 1, after)
+
+
+def _agreed(
+    pose: PoseTrack,
+    lifter: RayLifter,
+    rays: np.ndarray,
+    confidence: np.ndarray,
+    time_s: np.ndarray,
+    within_m: float,
+) -> np.ndarray:
+    """(F,) True where the fitted pose is about what the lifter itself says.
+
+    A body can be bent until it covers its keypoints whatever it does in depth. Where it had to be bent far from what
+    the lifter thinks, one of the two is wrong, and nothing says which.
+    """
+    said = lift_rays(lifter, rays, confidence, time_s).positions_m[:, LIMB_JOINTS]
+    fitted = procrustes_aligned(pose.positions_m[:, LIMB_JOINTS], said)
+    return np.asarray(np.linalg.norm(fitted - said, axis=-1).mean(axis=1) <= within_m)
 
 
 def _covered(pose: PoseTrack, rays: np.ndarray, confidence: np.ndarray, within: float) -> np.ndarray:

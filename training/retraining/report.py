@@ -35,6 +35,7 @@ _ROWS = (
     ("reprojection_mm", "held-out footage: keypoints are missed by", "mm"),
     ("between_mm", "held-out footage: keypoints of frames that the lifter wasn't given are missed by", "mm"),
     ("second_camera_mm", "held-out footage: keypoints of the other camera are missed by", "mm"),
+    ("truth_mm", "held-out footage, where motion was captured: joints are off, aligned, by", "mm"),
     ("bones_pct", "held-out footage: bones change their lengths by", "%"),
     ("jitter_m_s2", "held-out footage: mean acceleration", "m/s²"),
     ("slide_mm_s", "held-out footage: standing feet slide by", "mm/s"),

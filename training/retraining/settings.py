@@ -17,8 +17,9 @@ class PreparingSettings:
     held_out_part:  of the footage nothing is learnt from this part; the gate looks at it
     block_s:        it is held out in blocks of so many seconds
     margin_s:       nor is anything learnt from what is as near to a block as this
-    covered_within: a lifted pose is learnt from while it misses its keypoints by no more than this part of the body's
-                    box, in the median
+    covered_within: a fitted pose is learnt from while it misses its keypoints by no more than this part of the body's
+                    box, in the median,
+    agreed_within_m: and while it agrees with the lifter's own word to so much, in the mean over limb joints, aligned
     """
 
     shortest_s: float = 1.2
@@ -27,6 +28,7 @@ class PreparingSettings:
     block_s: float = 2.0
     margin_s: float = 0.45
     covered_within: float = 0.06
+    agreed_within_m: float = 0.045
 
     def __post_init__(self) -> None:
         check_ranges(
@@ -38,6 +40,7 @@ class PreparingSettings:
             block_s=POSITIVE,
             margin_s=NOT_NEGATIVE,
             covered_within=POSITIVE,
+            agreed_within_m=POSITIVE,
         )
 
 
@@ -122,6 +125,8 @@ class GateSettings:
     least_gain:  the score of held-out footage must fall by this part at least
     most_loss:   errors on held-out motion capture may grow by this part at most
     most_side_effect: trembling, sliding and changing bones may grow by this part at most
+    least_sound: where a smaller part of the held-out footage has a pose that can be believed, the footage can't tell
+                 by itself
     least_held_out_s: with less held-out footage than this nothing can be told
     guard_views: synthetic views of motion capture that are looked at
     held_out_s:  seconds of held-out footage that are looked at, at most
@@ -130,6 +135,7 @@ class GateSettings:
     least_gain: float = 0.02
     most_loss: float = 0.03
     most_side_effect: float = 0.1
+    least_sound: float = 0.6
     least_held_out_s: float = 1.0
     guard_views: int = 4096
     held_out_s: float = 300.0
@@ -141,6 +147,7 @@ class GateSettings:
             least_gain=NOT_NEGATIVE,
             most_loss=NOT_NEGATIVE,
             most_side_effect=NOT_NEGATIVE,
+            least_sound=NOT_NEGATIVE,
             least_held_out_s=NOT_NEGATIVE,
             guard_views=at_least(2),
             held_out_s=POSITIVE,
