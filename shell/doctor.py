@@ -34,6 +34,7 @@ PACKAGES = {
     "cv2": "opencv-contrib-python",
     "safetensors": "safetensors",
     "threadpoolctl": "threadpoolctl",
+    "jinja2": "Jinja2",
     "platformdirs": "platformdirs",
     "rich": "rich",
     "matplotlib": "matplotlib",

@@ -110,20 +110,7 @@ def parts_of(motion: MotionSet) -> tuple[MotionSet, MotionSet]:
     guard = np.arange(len(motion.clip_lengths)) % _GUARD_EVERY == _GUARD_EVERY - 1
     if not guard.any():
         guard[-1] = True
-    return _clips(motion, np.flatnonzero(~guard)), _clips(motion, np.flatnonzero(guard))
-
-
-def _clips(motion: MotionSet, chosen: np.ndarray) -> MotionSet:
-    rows = np.concatenate([np.arange(motion.clip_start[clip], motion.clip_start[clip + 1]) for clip in chosen])
-    return replace(
-        motion,
-        positions_m=motion.positions_m[rows],
-        contact=motion.contact[rows],
-        clip_start=np.concatenate([[0], np.cumsum(motion.clip_lengths[chosen])]),
-        clip_name=motion.clip_name[chosen],
-        subject=motion.subject[chosen],
-        source=motion.source[chosen],
-    )
+    return motion.clips(np.flatnonzero(~guard)), motion.clips(np.flatnonzero(guard))
 
 
 def adapt_to_clip(

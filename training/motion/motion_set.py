@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zipfile
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +47,19 @@ class MotionSet:
     def clip_lengths(self) -> np.ndarray:
         """(C,) frames in each clip."""
         return np.diff(self.clip_start)
+
+    def clips(self, chosen: np.ndarray) -> MotionSet:
+        """Only the clips that ``chosen`` names, in its order."""
+        rows = np.concatenate([np.arange(self.clip_start[clip], self.clip_start[clip + 1]) for clip in chosen])
+        return replace(
+            self,
+            positions_m=self.positions_m[rows],
+            contact=self.contact[rows],
+            clip_start=np.concatenate([[0], np.cumsum(self.clip_lengths[chosen])]),
+            clip_name=self.clip_name[chosen],
+            subject=self.subject[chosen],
+            source=self.source[chosen],
+        )
 
     def lacks(self, *landmarks: str) -> list[str]:
         """Those of ``landmarks`` that some clip doesn't have."""

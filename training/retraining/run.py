@@ -22,14 +22,13 @@ from ...core.track_files import sha256_of
 from ...core.tracks import Source
 from ...core.weights import find_weights, read_header, write_weights
 from .. import processes
-from ..adaptation.adaptation import EXTRAS, views_for
+from ..adaptation.adaptation import EXTRAS
 from ..checkpoints import RUN_ADVICE, Standing
 from ..loop import LoopPlan, learn
 from ..motion.anchor import read_anchor, read_guard
 from ..motion.motion_set import MotionSet, read_motion
 from ..run_folder import thinned
 from .footage_set import FootageSet, read_set
-from .footage_views import views_like
 from .gate import Judged, Verdict, judge, verdict
 from .lesson import AdaptLesson
 from .report import PictureOf, before_and_after, write_report
@@ -128,8 +127,7 @@ def load_base(config: AdaptConfig, base_folder: Path, device: torch.device) -> R
 def make_lesson(config: AdaptConfig, lifter: RayLifter, data: AdaptData) -> AdaptLesson:
     """The lesson on a copy of ``lifter``'s network."""
     copy = replace(lifter, network=deepcopy(lifter.network))
-    seen = views_like(data.footage, views_for(lifter))
-    return AdaptLesson(config, copy, read_anchor(), data.footage, data.labelled, seen)
+    return AdaptLesson(config, copy, read_anchor(), data.footage, data.labelled)
 
 
 def adapt_on_footage(

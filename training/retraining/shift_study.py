@@ -194,7 +194,7 @@ def _filmed(name: str, filmed: Filmed, base_folder: Path) -> _Shift:
         wanted = list(np.random.default_rng(len(wanted)).permutation(wanted))
         for half, chosen, views in ((footage, wanted[::2], filmed.views), (test, wanted[1::2], 1)):
             if chosen:
-                half += film_whole_clips(_clips(motion, chosen), views, 1 + len(half), filmed.cameras)
+                half += film_whole_clips(motion.clips(np.array(chosen)), views, 1 + len(half), filmed.cameras)
     if not footage or not test:
         raise FileFormatError(f"No clip of the motion is of the kind that [{name}] asks for.")
     return _Shift(name, _named(footage), _named(test), "synthetic")
@@ -207,19 +207,6 @@ def _named(shots: Sequence[Shot]) -> list[Shot]:
 def _motion_of(shot: Shot) -> str:
     found = re.search(r"clip (\S+) ", shot.source)
     return found[1] if found else shot.name
-
-
-def _clips(motion: MotionSet, chosen: Sequence[int]) -> MotionSet:
-    rows = np.concatenate([np.arange(motion.clip_start[clip], motion.clip_start[clip + 1]) for clip in chosen])
-    return replace(
-        motion,
-        positions_m=motion.positions_m[rows],
-        contact=motion.contact[rows],
-        clip_start=np.concatenate([[0], np.cumsum(motion.clip_lengths[list(chosen)])]),
-        clip_name=motion.clip_name[list(chosen)],
-        subject=motion.subject[list(chosen)],
-        source=motion.source[list(chosen)],
-    )
 
 
 # ---- Labels and corrections -----------------------------------------------------------------------------------------
