@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from checkout import dev
+from warm_starts import CAN_FORK, WarmProcess
 
 
 @dataclass(frozen=True)
@@ -31,19 +32,49 @@ def command(*arguments: object) -> list[str]:
     return [sys.executable, "-m", "keylift", *(str(argument) for argument in arguments)]
 
 
-def keylift(*arguments: object, cwd: Path, env: Mapping[str, str] | None = None, timeout_s: float = 300) -> Run:
-    """Run ``keylift`` in the folder ``cwd`` and wait for its end."""
-    done = subprocess.run(
+Process = subprocess.Popen[str] | WarmProcess
+
+
+def begun(
+    *arguments: object,
+    cwd: Path,
+    env: Mapping[str, str] | None = None,
+    cold: bool = False,
+    own_session: bool = False,
+) -> Process:
+    """``keylift`` on its way in the folder ``cwd``.
+
+    cold: with a Python that has loaded nothing yet, as a person starts it. It always is where processes don't fork, and
+          where variables of Python's own are changed, which have a say only when an interpreter starts.
+    """
+    everything = {**os.environ, **(env or {})}
+    if CAN_FORK and not cold and not any(name.startswith("PYTHON") for name in env or ()):
+        return WarmProcess(arguments, cwd, everything, own_session)
+    return subprocess.Popen(
         command(*arguments),
         cwd=cwd,
-        env={**os.environ, **(env or {})},
-        capture_output=True,
+        env=everything,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
         encoding="utf-8",
-        timeout=timeout_s,
-        stdin=subprocess.DEVNULL,
+        errors="replace",
+        start_new_session=own_session,
     )
-    return Run(done.returncode, done.stdout, done.stderr)
+
+
+def keylift(
+    *arguments: object, cwd: Path, env: Mapping[str, str] | None = None, cold: bool = False, timeout_s: float = 300
+) -> Run:
+    """Run ``keylift`` in the folder ``cwd`` and wait for its end; ``cold`` as ``begun`` has it."""
+    process = begun(*arguments, cwd=cwd, env=env, cold=cold)
+    try:
+        out, err = process.communicate(timeout=timeout_s)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        raise
+    return Run(process.wait(), out, err)
 
 
 def clip(name: str) -> Path:

@@ -16,7 +16,7 @@ import torch
 
 from keylift.core.skeletons import LANDMARKS_41
 from keylift.core.weights import read_tensors
-from shell_runs import command
+from shell_runs import Process, begun
 from walker import walk
 
 # Dropout, a warm-up without unlabelled chunks, every term of the loss, a momentum that changes with each epoch.
@@ -89,10 +89,17 @@ def torchrun(processes: int, *options: object) -> list[str]:
     return [*start, "--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0", *map(str, options), "-m", "keylift"]
 
 
-def started(config: Path, run: Path, *options: object, door: list[str] | None = None) -> subprocess.Popen[str]:
+def started(config: Path, run: Path, *options: object, cold: bool = False) -> Process:
     """``keylift train`` on its way, in one thread: results depend on how many there are."""
+    arguments = ["train", config, "--run-folder", run, *options, "--device", "cpu"]
+    return begun(*arguments, cwd=Path.cwd(), env={"OMP_NUM_THREADS": "1"}, cold=cold)
+
+
+def started_by_torchrun(processes: int, config: Path, run: Path, *options: object, restarts: int = 0) -> Process:
+    """``keylift train`` on its way in several processes, of one thread each."""
     return subprocess.Popen(
-        [*(door or command()), "train", str(config), "--run-folder", str(run), *map(str, options), "--device", "cpu"],
+        [*torchrun(processes, "--max-restarts", restarts), "train", str(config), "--run-folder", str(run)]
+        + [*map(str, options), "--device", "cpu"],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -103,14 +110,14 @@ def started(config: Path, run: Path, *options: object, door: list[str] | None = 
     )
 
 
-def finished(process: subprocess.Popen[str], code: int = 0) -> tuple[str, str]:
+def finished(process: Process, code: int = 0) -> tuple[str, str]:
     """Wait for a run that should end with ``code``; what it wrote to stdout and stderr."""
     out, err = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == code, err
     return out, err
 
 
-def wait_until(happened: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+def wait_until(happened: Callable[[], bool], process: Process) -> None:
     """Watch closely until something happened, which must be before ``process`` ends."""
     deadline = time.monotonic() + PATIENCE_S
     while not happened():

@@ -4,7 +4,6 @@ import json
 import os
 import random
 import shutil
-import signal
 import subprocess
 import time
 from pathlib import Path
@@ -18,7 +17,7 @@ from keylift.core.track_files import sha256_of, write_keypoints
 from keylift.core.weights import SHIPPED_FOLDER, read_header, read_tensors
 from keylift.training.motion.anchor import read_guard
 from keylift.training.views.synthetic_views import ViewMaker, ViewSettings
-from shell_runs import clip, command, content, keylift, small_disk
+from shell_runs import begun, clip, content, keylift, small_disk
 from training_runs import torchrun
 from weights_samples import small_weights
 
@@ -60,7 +59,7 @@ def same(one, other):
 def test_one_command_makes_weights_with_a_verdict(ready, place):
     shipped = content(SHIPPED_FOLDER)
     run_folder = shutil.copytree(ready, place / "run")
-    run = keylift("adapt", "--run", run_folder, "--resume", "--json", cwd=place)
+    run = keylift("adapt", "--run", run_folder, "--resume", "--json", cwd=place, cold=True)
     assert run.code == 0, run.err
     values = json.loads(run.out.splitlines()[-1])
     assert values["verdict"] in ("better", "not better") and values["reason"]
@@ -89,17 +88,11 @@ def test_a_run_killed_at_any_moment_goes_on_to_the_same_weights(ready, place):
     disturbed = shutil.copytree(ready, place / "disturbed")
     for folder in (undisturbed, disturbed):
         make_quick(folder / "adapt.toml", ("checkpoint_every_s", "0.1"), ("steps", "40"))
-    done = keylift("adapt", "--run", undisturbed, "--resume", cwd=place, env=ONE_THREAD)
+    done = keylift("adapt", "--run", undisturbed, "--resume", cwd=place, env=ONE_THREAD, cold=True)
     assert done.code == 0, done.err
     chance, kills = random.Random(5), 0
     for _ in range(6):
-        process = subprocess.Popen(
-            command("adapt", "--run", disturbed, "--resume"),
-            cwd=place,
-            env={**os.environ, **ONE_THREAD},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
+        process = begun("adapt", "--run", disturbed, "--resume", cwd=place, env=ONE_THREAD)
         deadline = time.monotonic() + 60
         before = len(list((disturbed / "checkpoints").glob("*"))) if (disturbed / "checkpoints").is_dir() else 0
         while process.poll() is None and time.monotonic() < deadline:
@@ -109,9 +102,9 @@ def test_a_run_killed_at_any_moment_goes_on_to_the_same_weights(ready, place):
                 break
             time.sleep(0.01)
         if process.poll() is None:
-            process.send_signal(signal.SIGKILL if hasattr(signal, "SIGKILL") else signal.SIGTERM)
+            process.kill()
             kills += 1
-        process.wait(60)
+        process.communicate(timeout=60)
         for weights in (place / "weights").glob("*.safetensors") if (place / "weights").is_dir() else ():
             read_tensors(weights)
     assert kills >= 2
@@ -123,12 +116,12 @@ def test_a_run_killed_at_any_moment_goes_on_to_the_same_weights(ready, place):
 def test_a_run_killed_while_it_is_made_ready_goes_on(place):
     write_walks(place, (150, 160, 170))
     request = ("adapt", place, "--name", "stage", "--run", place / "run", "--steps", 3, "--prepare-only")
-    process = subprocess.Popen(command(*request), cwd=place, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = begun(*request, cwd=place)
     deadline = time.monotonic() + 60
     while not list((place / "run").glob("parts/*.npz")) and time.monotonic() < deadline:
         time.sleep(0.005)
     process.kill()
-    process.wait(30)
+    process.communicate(timeout=30)
     assert not (place / "run" / "adapt.toml").exists()
     again = keylift("adapt", "--run", place / "run", "--resume", "--prepare-only", cwd=place)
     assert again.code == 0, again.err

@@ -36,7 +36,7 @@ pytestmark = pytest.mark.alone
 
 
 def test_a_quick_bench_measures_everything(tmp_path: Path) -> None:
-    run = keylift("bench", "--quick", "--json", "--device", "cpu", cwd=tmp_path)
+    run = keylift("bench", "--quick", "--json", "--device", "cpu", cwd=tmp_path, cold=True)
     assert run.code == 0, run.err
     measured = json.loads(run.out.splitlines()[-1])
     assert measured["quick"] and measured["device"] == "cpu"
@@ -57,7 +57,7 @@ def test_a_quick_bench_measures_everything(tmp_path: Path) -> None:
 
 def test_a_bench_of_retargeting_alone_says_what_it_measured(tmp_path: Path) -> None:
     pytest.importorskip("bpy")
-    run = keylift("bench", "retarget", "--quick", "--json", cwd=tmp_path)
+    run = keylift("bench", "retarget", "--quick", "--json", cwd=tmp_path, cold=True)
     assert run.code == 0, run.err
     (line,) = run.out.splitlines()
     measured = json.loads(line)

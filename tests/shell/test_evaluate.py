@@ -71,7 +71,7 @@ def test_training_leaves_weights_that_say_where_they_come_from(trained: Path) ->
 
 
 def test_protocols_are_told_by_action_and_in_the_mean(trained: Path) -> None:
-    done = keylift("evaluate", "run/tiny.safetensors", "tiny.toml", "--json", "--by-subject", cwd=trained)
+    done = keylift("evaluate", "run/tiny.safetensors", "tiny.toml", "--json", "--by-subject", cwd=trained, cold=True)
     assert done.code == 0, done.err
     told = json.loads(done.out)
     header = read_header(trained / "run" / "tiny.safetensors")

@@ -42,7 +42,7 @@ def shots(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_shots_are_lifted_and_compared(shots: Path, tmp_path: Path) -> None:
-    done = keylift("evaluate", "default", "--set", "rendered", "--shots", shots, "--json", cwd=tmp_path)
+    done = keylift("evaluate", "default", "--set", "rendered", "--shots", shots, "--json", cwd=tmp_path, cold=True)
     assert done.code == 0, done.err
     told = json.loads(done.out)
     ours, theirs = told["mean"]["keylift, heavy"], told["mean"]["mediapipe world, heavy"]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from shell_runs import command
+from shell_runs import begun, command
 from training_runs import (
     STEPS,
     WEIGHTS,
@@ -37,7 +37,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.skipif(os.name == "nt", reason="Windows sends ctrl-C to a whole console")
 def test_a_stopped_run_loses_nothing_and_says_how_to_go_on(config: Path, tmp_path: Path) -> None:
     whole, run = tmp_path / "whole", tmp_path / "run"
-    finished(started(config, whole))
+    finished(started(config, whole, cold=True))
     process = started(config, run)
     wait_until((run / "log.json").exists, process)
     process.send_signal(signal.SIGINT)
@@ -80,14 +80,8 @@ def test_ctrl_c_in_a_study_loses_nothing(tmp_path: Path) -> None:
     write_motion(tmp_path / "walk.npz")
     study, run = tmp_path / "study.toml", tmp_path / "run"
     study.write_text(STUDY)
-    process = subprocess.Popen(
-        command("train", study, "--run", run, "--device", "cpu"),
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
+    process = begun(
+        "train", study, "--run", run, "--device", "cpu", cwd=tmp_path, env={"OMP_NUM_THREADS": "1"}, own_session=True
     )
     wait_until(lambda: len(list(run.glob("*/log.json"))) == 2, process)
     os.killpg(process.pid, signal.SIGINT)

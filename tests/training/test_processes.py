@@ -27,6 +27,7 @@ from keylift.training import processes
 from keylift.training.sequences.config import MocapData, SemiSupervised, SequenceConfig, SequenceLoop, SequenceNetwork
 from keylift.training.sequences.lesson import LessonBatch, SequenceLesson
 from keylift.training.sequences.sequence import FilmedSequence
+from shell_runs import Process
 from training_runs import (
     WEIGHTS,
     checkpoint_names,
@@ -34,8 +35,7 @@ from training_runs import (
     log_of,
     same_weights,
     scalars_of,
-    started,
-    torchrun,
+    started_by_torchrun,
     wait_until,
     write_run,
 )
@@ -207,13 +207,13 @@ def test_a_batch_norm_becomes_shared_with_the_parameters_it_has(monkeypatch: pyt
     assert before.keys() == after.keys() and all(after[name] is before[name] for name in before)
 
 
-def workers_of(agent: subprocess.Popen[str]) -> list[int]:
+def workers_of(agent: Process) -> list[int]:
     """Process ids of what torchrun started, the first one first."""
     found = subprocess.run(["pgrep", "-P", str(agent.pid)], capture_output=True, text=True).stdout
     return sorted(map(int, found.split()))
 
 
-def kill_a_worker(agent: subprocess.Popen[str], run: Path, number: int, after_step: int) -> None:
+def kill_a_worker(agent: Process, run: Path, number: int, after_step: int) -> None:
     """Kill one of torchrun's processes once a checkpoint of a step is there."""
     wait_until(lambda: any(name >= f"step-{after_step:09d}" for name in checkpoint_names(run)), agent)
     os.kill(workers_of(agent)[number], signal.SIGKILL)
@@ -228,7 +228,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def whole(config: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of two processes that never stopped."""
     run = tmp_path_factory.mktemp("whole") / "run"
-    out, err = finished(started(config, run, door=torchrun(2)))
+    out, err = finished(started_by_torchrun(2, config, run))
     # One process talks.
     assert out == f"{run / WEIGHTS}: trained\n" and err.count("Training from") == 1
     assert "Warning" not in err
@@ -244,7 +244,7 @@ def test_torchrun_goes_on_by_itself_when_the_process_that_writes_was_killed(
     config: Path, whole: Path, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
-    agent = started(config, run, door=torchrun(2, "--max-restarts", 1))
+    agent = started_by_torchrun(2, config, run, restarts=1)
     kill_a_worker(agent, run, 0, 9)
     finished(agent)
     assert same_weights(run, whole) and log_of(run) == log_of(whole) and scalars_of(run) == scalars_of(whole)
@@ -254,14 +254,14 @@ def test_torchrun_goes_on_by_itself_when_the_process_that_writes_was_killed(
 @pytest_posix
 def test_a_shared_run_goes_on_by_hand_when_a_process_was_killed(config: Path, whole: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    agent = started(config, run, door=torchrun(2))
+    agent = started_by_torchrun(2, config, run)
     kill_a_worker(agent, run, 1, 9)
     _, said = finished(agent, code=1)
     # Which of the two the other process says depends on whether torchrun ends it before it misses the one killed.
     assert f"keylift: {processes.LOST}" in said or "keylift: Stopped" in said
     assert "this is a bug" not in said
     assert not (run / WEIGHTS).exists()
-    finished(started(config, run, "--resume", door=torchrun(2)))
+    finished(started_by_torchrun(2, config, run, "--resume"))
     assert same_weights(run, whole) and log_of(run) == log_of(whole) and scalars_of(run) == scalars_of(whole)
 
 
@@ -269,17 +269,17 @@ def test_a_shared_run_goes_on_by_hand_when_a_process_was_killed(config: Path, wh
 def test_three_processes_resume_bit_for_bit_too(config: Path, tmp_path: Path) -> None:
     """Sums of three numbers depend on their order, which the arrangement of the gradients decides."""
     one, other = tmp_path / "one", tmp_path / "other"
-    finished(started(config, one, door=torchrun(3)))
+    finished(started_by_torchrun(3, config, one))
     shutil.copytree(one, other)
     (other / WEIGHTS).unlink()
     (other / "checkpoints" / checkpoint_names(one)[-1]).unlink()
-    finished(started(config, other, "--resume", door=torchrun(3)))
+    finished(started_by_torchrun(3, config, other, "--resume"))
     assert same_weights(one, other)
 
 
 @pytest.mark.slow
 def test_an_error_ends_all_processes_and_is_told(config: Path, whole: Path) -> None:
-    _, said = finished(started(config, whole, door=torchrun(2)), code=1)
+    _, said = finished(started_by_torchrun(2, config, whole), code=1)
     assert "holds a run already" in said and "this is a bug" not in said
 
 

@@ -65,7 +65,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def whole(config: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that never stopped."""
     run = tmp_path_factory.mktemp("whole") / "run"
-    finished(started(config, run))
+    finished(started(config, run, cold=True))
     assert checkpoint_names(run)[-1] == f"step-{STEPS:09d}.safetensors"
     return run
 

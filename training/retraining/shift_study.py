@@ -21,8 +21,10 @@ import numpy as np
 from ...core.camera import Camera
 from ...core.detector_sites import detector_sites
 from ...core.errors import FileFormatError
+from ...core.keypoint_repair import repair
 from ...core.lift import lift
 from ...core.lifter.lifting import RayLifter, lift_rays, load_ray_lifter
+from ...core.lifter.side_check import check_sides
 from ...core.metrics import mpjpe, n_mpjpe, p_mpjpe
 from ...core.motion_metrics import LIMB_JOINTS, bend_error_deg
 from ...core.output_files import written_whole
@@ -136,7 +138,7 @@ def conduct_shift_study(
     """
     base = load_ray_lifter(find_weights(study.base), device)
     general = read_motion(base_folder / study.general, study.leave_out_sources)
-    shifts = list(_shifts(study, base_folder))
+    shifts = [_repaired(shift) for shift in _shifts(study, base_folder)]
     plan = [(shift, condition, seed) for shift in shifts for condition in CONDITIONS for seed in study.seeds]
     results = []
     for shift in shifts:
@@ -202,6 +204,18 @@ def _filmed(name: str, filmed: Filmed, base_folder: Path) -> _Shift:
 
 def _named(shots: Sequence[Shot]) -> list[Shot]:
     return [replace(shot, name=f"{number:03}-{shot.name}") for number, shot in enumerate(shots)]
+
+
+def _repaired(shift: _Shift) -> _Shift:
+    """The shots with keypoints as ``keylift detect`` hands them on."""
+
+    def mended(shots: Sequence[Shot]) -> list[Shot]:
+        return [
+            replace(shot, keypoints={**shot.keypoints, shift.model: repair(shot.keypoints[shift.model])})
+            for shot in shots
+        ]
+
+    return replace(shift, footage=mended(shift.footage), test=mended(shift.test))
 
 
 def _motion_of(shot: Shot) -> str:
@@ -399,8 +413,10 @@ def measure(
     lifter: RayLifter, shots: Sequence[Shot], model: str, general: MotionSet, base: RayLifter
 ) -> dict[str, Any]:
     """Errors on shots, of the lifter's word alone and of the fitted pose, and on views of motion of every kind."""
-    alone = _errors(shots, lambda shot: _alone(lifter, shot.keypoints[model], shot.camera))
-    fitted = _errors(shots, lambda shot: lift(shot.keypoints[model], camera=shot.camera, lifter=lifter).positions_m)
+    # As in `keylift lift`: each lifter checks for itself which side is which.
+    tracks = {shot.name: check_sides(shot.keypoints[model], shot.camera, lifter) for shot in shots}
+    alone = _errors(shots, lambda shot: _alone(lifter, tracks[shot.name], shot.camera))
+    fitted = _errors(shots, lambda shot: lift(tracks[shot.name], camera=shot.camera, lifter=lifter).positions_m)
     views = evaluate_on_views(lifter.network, general, views_for(base), _GENERAL_WINDOWS, _GENERAL_SEED, lifter.device)
     return {
         **alone,
