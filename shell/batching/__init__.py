@@ -1,0 +1,1 @@
+"""Many clips at once: a folder or a list of jobs becomes a folder of takes."""
