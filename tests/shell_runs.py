@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from checkout import dev
-from warm_starts import CAN_FORK, WarmProcess
+from warm_starts import Process, python
 
 
 @dataclass(frozen=True)
@@ -32,36 +32,11 @@ def command(*arguments: object) -> list[str]:
     return [sys.executable, "-m", "keylift", *(str(argument) for argument in arguments)]
 
 
-Process = subprocess.Popen[str] | WarmProcess
-
-
 def begun(
-    *arguments: object,
-    cwd: Path,
-    env: Mapping[str, str] | None = None,
-    cold: bool = False,
-    own_session: bool = False,
+    *arguments: object, cwd: Path, env: Mapping[str, str] | None = None, cold: bool = False, own_session: bool = False
 ) -> Process:
-    """``keylift`` on its way in the folder ``cwd``.
-
-    cold: with a Python that has loaded nothing yet, as a person starts it. It always is where processes don't fork, and
-          where variables of Python's own are changed, which have a say only when an interpreter starts.
-    """
-    everything = {**os.environ, **(env or {})}
-    if CAN_FORK and not cold and not any(name.startswith("PYTHON") for name in env or ()):
-        return WarmProcess(arguments, cwd, everything, own_session)
-    return subprocess.Popen(
-        command(*arguments),
-        cwd=cwd,
-        env=everything,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        encoding="utf-8",
-        errors="replace",
-        start_new_session=own_session,
-    )
+    """``keylift`` on its way in the folder ``cwd``; ``cold`` as ``warm_starts.python`` has it."""
+    return python("-m", "keylift", *arguments, cwd=cwd, env=env, cold=cold, own_session=own_session)
 
 
 def keylift(

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +13,8 @@ import torch
 
 from keylift.core.skeletons import LANDMARKS_41
 from keylift.core.weights import read_tensors
-from shell_runs import Process, begun
 from walker import walk
+from warm_starts import Process, python
 
 # Dropout, a warm-up without unlabelled chunks, every term of the loss, a momentum that changes with each epoch.
 CONFIG = """
@@ -82,32 +79,19 @@ def write_run(folder: Path, *changes: tuple[str, str]) -> Path:
     return path
 
 
-def torchrun(processes: int, *options: object) -> list[str]:
-    """The command line that starts ``keylift`` in several processes on this machine."""
-    start = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(processes)]
+def torchrun(processes: int, *options: object) -> list[object]:
+    """Python's arguments that start ``keylift`` in several processes on this machine."""
+    start = ["-m", "torch.distributed.run", "--nproc-per-node", processes]
     # A port that is free, so that runs side by side don't meet.
-    return [*start, "--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0", *map(str, options), "-m", "keylift"]
+    return [*start, "--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0", *options, "-m", "keylift"]
 
 
-def started(config: Path, run: Path, *options: object, cold: bool = False) -> Process:
+def started(
+    config: Path, run: Path, *options: object, door: Sequence[object] = ("-m", "keylift"), cold: bool = False
+) -> Process:
     """``keylift train`` on its way, in one thread: results depend on how many there are."""
     arguments = ["train", config, "--run-folder", run, *options, "--device", "cpu"]
-    return begun(*arguments, cwd=Path.cwd(), env={"OMP_NUM_THREADS": "1"}, cold=cold)
-
-
-def started_by_torchrun(processes: int, config: Path, run: Path, *options: object, restarts: int = 0) -> Process:
-    """``keylift train`` on its way in several processes, of one thread each."""
-    return subprocess.Popen(
-        [*torchrun(processes, "--max-restarts", restarts), "train", str(config), "--run-folder", str(run)]
-        + [*map(str, options), "--device", "cpu"],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        encoding="utf-8",
-        errors="replace",
-    )
+    return python(*door, *arguments, cwd=Path.cwd(), env={"OMP_NUM_THREADS": "1"}, cold=cold)
 
 
 def finished(process: Process, code: int = 0) -> tuple[str, str]:

@@ -4,7 +4,6 @@ import json
 import os
 import random
 import shutil
-import subprocess
 import time
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from keylift.core.weights import SHIPPED_FOLDER, read_header, read_tensors
 from keylift.training.motion.anchor import read_guard
 from keylift.training.views.synthetic_views import ViewMaker, ViewSettings
 from shell_runs import begun, clip, content, keylift, small_disk
-from training_runs import torchrun
+from training_runs import finished, started, torchrun
 from weights_samples import small_weights
 
 DEFAULT = SHIPPED_FOLDER / "default.safetensors"
@@ -133,14 +132,7 @@ def test_two_processes_learn_what_one_learns(ready, place):
     """The same configuration under torchrun; sums come in another order, so the last digits may differ."""
     one = keylift("train", ready / "adapt.toml", "--run", place / "one", cwd=place, env=ONE_THREAD)
     assert one.code == 0, one.err
-    two = subprocess.run(
-        [*torchrun(2), "train", str(ready / "adapt.toml"), "--run-folder", str(place / "two"), "--device", "cpu"],
-        env={**os.environ, **ONE_THREAD},
-        capture_output=True,
-        text=True,
-        timeout=200,
-    )
-    assert two.returncode == 0, two.stderr
+    finished(started(ready / "adapt.toml", place / "two", door=torchrun(2)))
     # Adam's first steps go as far for a gradient of nothing as for a large one, so parameters of no consequence part.
     # What the lifters say is nearly the same.
     inputs = torch.from_numpy(ViewMaker(read_guard(), ViewSettings(), 3).batch(0, 64).inputs)

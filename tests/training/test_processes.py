@@ -27,7 +27,6 @@ from keylift.training import processes
 from keylift.training.sequences.config import MocapData, SemiSupervised, SequenceConfig, SequenceLoop, SequenceNetwork
 from keylift.training.sequences.lesson import LessonBatch, SequenceLesson
 from keylift.training.sequences.sequence import FilmedSequence
-from shell_runs import Process
 from training_runs import (
     WEIGHTS,
     checkpoint_names,
@@ -35,10 +34,12 @@ from training_runs import (
     log_of,
     same_weights,
     scalars_of,
-    started_by_torchrun,
+    started,
+    torchrun,
     wait_until,
     write_run,
 )
+from warm_starts import Process, python
 
 STEPS = 4
 LENS = np.array([2.3, 2.3, 0.02, -0.01, -0.2, 0.2, 0.0, 0.001, -0.002])
@@ -124,13 +125,11 @@ def start_workers(count: int, folder: Path) -> None:
     shared = {"WORLD_SIZE": str(count), "MASTER_ADDR": "localhost", "MASTER_PORT": port, "OMP_NUM_THREADS": "1"}
     # Windows' builds of torch have no libuv.
     shared["USE_LIBUV"] = "0"
-    paths = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
     workers = [
-        subprocess.Popen(
-            [sys.executable, __file__, str(folder)],
-            env={**os.environ, **shared, "RANK": str(number), "LOCAL_RANK": str(number), "PYTHONPATH": paths},
-            stderr=subprocess.PIPE,
-            text=True,
+        python(
+            *("-m", "training.test_processes", folder),
+            cwd=Path(__file__).parents[1],
+            env={**shared, "RANK": str(number), "LOCAL_RANK": str(number)},
         )
         for number in range(count)
     ]
@@ -228,7 +227,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def whole(config: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of two processes that never stopped."""
     run = tmp_path_factory.mktemp("whole") / "run"
-    out, err = finished(started_by_torchrun(2, config, run))
+    out, err = finished(started(config, run, door=torchrun(2)))
     # One process talks.
     assert out == f"{run / WEIGHTS}: trained\n" and err.count("Training from") == 1
     assert "Warning" not in err
@@ -244,7 +243,7 @@ def test_torchrun_goes_on_by_itself_when_the_process_that_writes_was_killed(
     config: Path, whole: Path, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
-    agent = started_by_torchrun(2, config, run, restarts=1)
+    agent = started(config, run, door=torchrun(2, "--max-restarts", 1))
     kill_a_worker(agent, run, 0, 9)
     finished(agent)
     assert same_weights(run, whole) and log_of(run) == log_of(whole) and scalars_of(run) == scalars_of(whole)
@@ -254,14 +253,14 @@ def test_torchrun_goes_on_by_itself_when_the_process_that_writes_was_killed(
 @pytest_posix
 def test_a_shared_run_goes_on_by_hand_when_a_process_was_killed(config: Path, whole: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    agent = started_by_torchrun(2, config, run)
+    agent = started(config, run, door=torchrun(2))
     kill_a_worker(agent, run, 1, 9)
     _, said = finished(agent, code=1)
     # Which of the two the other process says depends on whether torchrun ends it before it misses the one killed.
     assert f"keylift: {processes.LOST}" in said or "keylift: Stopped" in said
     assert "this is a bug" not in said
     assert not (run / WEIGHTS).exists()
-    finished(started_by_torchrun(2, config, run, "--resume"))
+    finished(started(config, run, "--resume", door=torchrun(2)))
     assert same_weights(run, whole) and log_of(run) == log_of(whole) and scalars_of(run) == scalars_of(whole)
 
 
@@ -269,17 +268,17 @@ def test_a_shared_run_goes_on_by_hand_when_a_process_was_killed(config: Path, wh
 def test_three_processes_resume_bit_for_bit_too(config: Path, tmp_path: Path) -> None:
     """Sums of three numbers depend on their order, which the arrangement of the gradients decides."""
     one, other = tmp_path / "one", tmp_path / "other"
-    finished(started_by_torchrun(3, config, one))
+    finished(started(config, one, door=torchrun(3)))
     shutil.copytree(one, other)
     (other / WEIGHTS).unlink()
     (other / "checkpoints" / checkpoint_names(one)[-1]).unlink()
-    finished(started_by_torchrun(3, config, other, "--resume"))
+    finished(started(config, other, "--resume", door=torchrun(3)))
     assert same_weights(one, other)
 
 
 @pytest.mark.slow
 def test_an_error_ends_all_processes_and_is_told(config: Path, whole: Path) -> None:
-    _, said = finished(started_by_torchrun(2, config, whole), code=1)
+    _, said = finished(started(config, whole, door=torchrun(2)), code=1)
     assert "holds a run already" in said and "this is a bug" not in said
 
 
