@@ -15,6 +15,7 @@ from .. import __version__
 from ..core.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_TRY_AGAIN, EXIT_USAGE, KeyliftError
 from . import (
     adapt,
+    batch,
     bench,
     capture,
     detect,
@@ -43,6 +44,7 @@ COMMANDS = {
     "retarget": retarget,
     "rig": rig,
     "preview": preview,
+    "batch": batch,
     "train": train,
     "adapt": adapt,
     "evaluate": evaluate,

@@ -39,6 +39,8 @@ PACKAGES = {
     "rich": "rich",
     "matplotlib": "matplotlib",
     "ezc3d": "ezc3d",
+    "filelock": "filelock",
+    "psutil": "psutil",
 }
 
 

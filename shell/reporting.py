@@ -105,6 +105,11 @@ class Reporter:
         if not self.quiet:
             print(text, file=sys.stderr, flush=True)
 
+    def event(self, values: dict[str, Any]) -> None:
+        """Something that a program may want to hear of before the outcome: one line of JSON."""
+        if self.as_json:
+            print(json.dumps(values), flush=True)
+
     def result(self, text: str, values: dict[str, Any]) -> None:
         """The outcome: ``text`` for a person, or ``values`` as one line of JSON for a program."""
         # Bars on the same terminal would be drawn over it.
