@@ -172,7 +172,7 @@ def learn(
             checkpoints.save(folder, config, now, lesson, optimiser)
             saved_at, saved_step = time.monotonic(), step
 
-    record = run_folder.RunFolder(folder if writes else None, config, step, tell)
+    record = run_folder.RunFolder(folder if writes else None, config, step, tell, log)
     with record, reproducible(device):
         if first_entry is not None and not log:
             log.append({"step": 0.0, "seconds": 0.0, **first_entry})

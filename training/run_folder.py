@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -13,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..core.errors import OutputError
+from ..core.errors import Cancelled, OutputError
 from ..core.output_files import written_whole
 from ..core.weights import write_weights
 from . import processes
@@ -23,6 +24,8 @@ from .checkpoints import FOLDER, RUN_ADVICE, Standing, saved
 _COUNTERS = ("step", "seconds")
 # The header of a weights file has little room.
 MAX_ENTRIES_IN_WEIGHTS = 200
+# To draw the curves takes half a second, which of small runs would be more than the learning.
+DRAWN_EVERY_S = 30.0
 _LAUNCH = "torchrun.json"
 _MAX_LAUNCH_BYTES = 10_000
 
@@ -87,6 +90,7 @@ class RunFolder:
 
     first_step: step that the run goes on from
     tell:       hears what a person should know
+    log:        what was logged up to there
     """
 
     def __init__(
@@ -95,9 +99,11 @@ class RunFolder:
         config: Mapping[str, Any],
         first_step: int = 0,
         tell: Callable[[str], None] = lambda _: None,
+        log: Sequence[dict[str, float]] = (),
     ) -> None:
         self.path = path
         self._scalars: Any = None
+        self._undrawn, self._drawn_at = list(log), time.monotonic()
         if path is None:
             return
         _remove_left_behind(path)
@@ -115,9 +121,11 @@ class RunFolder:
     ) -> None:
         if self._scalars is not None:
             self._scalars.close()
+        if kind is None or issubclass(kind, Cancelled):
+            self._draw()
 
     def add(self, log: list[dict[str, float]]) -> None:
-        """Write the log with its newest entry, as JSON, as TensorBoard scalars and as a picture."""
+        """Write the log with its newest entry, as JSON and as TensorBoard scalars; as a picture now and then."""
         if self.path is None:
             return
         with written_whole(self.path / "log.json", RUN_ADVICE) as beside:
@@ -128,7 +136,15 @@ class RunFolder:
                 if name not in _COUNTERS:
                     self._scalars.add_scalar(name, value, int(newest["step"]))
             self._scalars.flush()
-        draw_curves(log, self.path / "curves.png")
+        self._undrawn = log
+        if time.monotonic() - self._drawn_at >= DRAWN_EVERY_S:
+            self._draw()
+
+    def _draw(self) -> None:
+        """Draw what has not been drawn yet."""
+        if self.path is not None and self._undrawn:
+            draw_curves(self._undrawn, self.path / "curves.png")
+            self._undrawn, self._drawn_at = [], time.monotonic()
 
 
 def _scalar_writer(folder: Path, first_step: int) -> Any:

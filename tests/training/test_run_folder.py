@@ -14,7 +14,7 @@ import torch
 
 from keylift.core.errors import Cancelled, FileFormatError, OutputError
 from keylift.core.weights import read_header
-from keylift.training import checkpoints
+from keylift.training import checkpoints, run_folder
 from keylift.training.loop import computed_in
 from keylift.training.run_folder import RunFolder, belongs_to_launch, claim, draw_curves, thinned
 from keylift.training.sequences import data, synthetic_film
@@ -337,6 +337,32 @@ def test_curves_show_losses_that_join_in_later(tmp_path: Path) -> None:
     draw_curves(log, tmp_path / "with.png")
     without, with_bones = imread(tmp_path / "without.png"), imread(tmp_path / "with.png")
     assert without.shape == with_bones.shape and not np.array_equal(without, with_bones)
+
+
+def test_curves_are_drawn_now_and_then_and_at_every_end(
+    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[int] = []
+
+    def draw(log: list[dict[str, float]], path: Path) -> None:
+        drawn.append(len(log))
+        assert path == tmp_path / "run" / "curves.png"
+
+    monkeypatch.setattr(run_folder, "draw_curves", draw)
+    train(config, tmp_path / "run", stop_at=STOP_AT)
+    assert drawn == [1], "a stop is an end"
+    train(config, tmp_path / "run", resume=True)
+    assert drawn == [1, 5]
+    monkeypatch.setattr(run_folder, "DRAWN_EVERY_S", 0.0)
+    shutil.rmtree(tmp_path / "run")
+    train(config, tmp_path / "run")
+    assert drawn == [1, 5, 1, 2, 3, 4, 5]
+    # A process that was killed between its last checkpoint and the picture.
+    train(config, tmp_path / "run", resume=True)
+    assert drawn[-1] == 5 and len(drawn) == 8
+    with pytest.raises(OSError), RunFolder(tmp_path / "run", {}, log=[{"step": 1.0}]):
+        raise OSError
+    assert len(drawn) == 8
 
 
 def test_a_helper_process_writes_nothing(tmp_path: Path) -> None:
