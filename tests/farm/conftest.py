@@ -23,9 +23,11 @@ import json, sys
 from pathlib import Path
 words, calls = sys.argv[1:], Path({calls!r})
 (calls / f"{{len(list(calls.iterdir())):03}}.json").write_text(json.dumps(words))
-print(json.dumps({{"done": 1, "total": 4}}))
+print(json.dumps({{"event": "job", "job": "walk\\nopenjd_fail: 0", "status": "done", "ended": 1, "jobs": 4}}))
 stage = words[words.index("--stage") + 1] if "--stage" in words else "report"
-sys.exit({codes!r}.get(stage, 0))
+code = {codes!r}.get(stage, 0)
+print(json.dumps({{"jobs": 4, "done": 4, "exit_code": code}}))
+sys.exit(code)
 """
 
 

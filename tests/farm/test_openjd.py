@@ -96,8 +96,8 @@ def test_every_part_of_a_stage_runs_before_the_next_stage(
     assert done.returncode == 0, done.stdout
     wanted = [call(job_file, output, "--part", f"{part}/2", "--stage", stage) for stage in STAGES for part in (1, 2)]
     assert keylift.calls == [*wanted, call(job_file, output)]
-    assert done.stdout.count("openjd_progress: 25.0") == 7
-    assert done.stdout.count("openjd_status: 1 of 4 clips") == 7
+    assert done.stdout.count("openjd_progress: 25.0\n") == done.stdout.count("openjd_progress: 100.0\n") == 7
+    assert done.stdout.count("openjd_status: walk openjd_fail: 0: done\n") == 7
 
 
 def test_one_part_of_one_step_can_be_run_by_itself(
