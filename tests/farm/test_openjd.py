@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -43,6 +44,17 @@ def test_the_template_is_valid_without_any_extension() -> None:
     assert "extensions" not in TEMPLATE.read_text(encoding="utf-8").split("parameterDefinitions")[1]
 
 
+def test_the_bundle_for_deadline_cloud_is_the_same_template_in_json(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "farm.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r'^python -c "(.*)" > keylift-bundle/template.json$', page, re.MULTILINE)
+    bundle = tmp_path / "template.json"
+    made = subprocess.run([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, check=True)
+    bundle.write_bytes(made.stdout)
+    assert made.stdout.isascii()
+    checked = subprocess.run([sys.executable, "-m", "openjd", "check", str(bundle)], capture_output=True, check=False)
+    assert checked.returncode == 0, checked.stdout
+
+
 def test_the_summary_has_a_task_for_each_part_and_one_report(job_file: Path, tmp_path: Path) -> None:
     done = openjd("summary", *parameters(job_file, tmp_path / "takes", Parts=5), "--output", "json")
     summary = json.loads(done.stdout)
@@ -53,6 +65,15 @@ def test_the_summary_has_a_task_for_each_part_and_one_report(job_file: Path, tmp
 @pytest.mark.parametrize("parts", [0, -3])
 def test_no_parts_at_all_are_refused(parts: int, job_file: Path, tmp_path: Path) -> None:
     assert openjd("summary", *parameters(job_file, tmp_path, Parts=parts)).returncode != 0
+
+
+def test_each_step_waits_for_the_one_before() -> None:
+    from openjd.model import decode_job_template
+    from yaml import safe_load
+
+    template = decode_job_template(template=safe_load(TEMPLATE.read_text(encoding="utf-8")))
+    waits = {step.name: [one.dependsOn for one in step.dependencies or ()] for step in template.steps}
+    assert waits == {"Detect": [], "Lift": ["Detect"], "Retarget": ["Lift"], "Report": ["Retarget"]}
 
 
 def test_a_stage_asks_only_for_hosts_that_it_needs() -> None:
