@@ -20,7 +20,6 @@ QUICK = (
     ("anchor_views", "16"),
     ("footage_views", "16"),
     ("labelled_views", "8"),
-    ("camera_views", "8"),
     ("runs", "2"),
     ("pool_blocks", "2"),
     ("guard_views", "64"),

@@ -31,7 +31,7 @@ from ..views.config import DataSettings, LoopSettings, NetworkSettings, ViewConf
 from ..views.lesson import ViewLesson
 from ..views.synthetic_views import ViewBatch, ViewSettings
 from .footage_set import FootageSet
-from .footage_views import views_by, views_like
+from .footage_views import views_like
 from .settings import AdaptConfig
 
 _CHILDREN = [joint for joint, parent in enumerate(LANDMARKS_41.parents) if parent >= 0]
@@ -165,7 +165,7 @@ class AdaptLesson(nn.Module):
         super().__init__()
         self.config = config
         mix, views = config.mix, views_for(lifter)
-        like, by = views_like(footage, views), views_by(footage, views)
+        like = views_like(footage, views)
         self.lifter: TemporalLifter = lifter.network
         # In a list, so that it is no part of what is taught or kept in checkpoints.
         self._begun_with = [deepcopy(lifter.network).eval().requires_grad_(False)]
@@ -175,7 +175,6 @@ class AdaptLesson(nn.Module):
                 ("anchor", mix.anchor_views, anchor, views),
                 ("footage", mix.footage_views, footage.stretches, like),
                 ("labelled", mix.labelled_views, labelled, like),
-                ("cameras", mix.camera_views, anchor, by),
             )
         ):
             if motion is not None and count:

@@ -49,7 +49,6 @@ class MixSettings:
     """What a step looks at, and how much each of it counts.
 
     anchor_views:   synthetic views of the motion that travels with Keylift, so that nothing is forgotten
-    camera_views:   synthetic views of the same motion, by cameras such as filmed the footage; not yet measured
     keep_weight:    of the distance between what is said of these views and what the weights that are begun with say
     footage_views:  synthetic views of motion that was lifted from the footage and fitted
     labelled_views: synthetic views of the studio's own motion capture or animation, where there is any
@@ -62,7 +61,6 @@ class MixSettings:
     """
 
     anchor_views: int = 128
-    camera_views: int = 0
     footage_views: int = 128
     labelled_views: int = 128
     runs: int = 12
@@ -80,7 +78,6 @@ class MixSettings:
             self,
             "mix",
             anchor_views=at_least(2),
-            camera_views=NOT_NEGATIVE,
             footage_views=NOT_NEGATIVE,
             labelled_views=NOT_NEGATIVE,
             runs=NOT_NEGATIVE,
