@@ -24,9 +24,27 @@ const JOB_TYPE = {
 // Blender's workers do what may need Blender; a worker's task_types says what it takes.
 const TASK_TYPES = { detect: "misc", lift: "misc", retarget: "blender", report: "blender" };
 
-// Clips that can't succeed (exit code 1) must not keep the next stage from the others; the report fails for them.
-// Anything else is passed on, so that 75, failed for now, is tried again by another worker.
-const GO_ON = "import subprocess, sys; code = subprocess.call(sys.argv[1:]); sys.exit(0 if code == 1 else code)";
+// Clips that can't succeed (exit code 1) must not keep the next stage from the others; the report fails for them. A worker
+// where nothing works at all ends with the same code, but without a summary of its clips. Anything else is passed on, so
+// that 75, failed for now, is tried again by another worker.
+const GO_ON = `
+import json, subprocess, sys
+
+def is_summary(line):
+    try:
+        told = json.loads(line)
+    except ValueError:
+        return False
+    return isinstance(told, dict) and "jobs" in told and "event" not in told
+
+sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
+came_to_its_end = False
+with subprocess.Popen(sys.argv[1:], stdout=subprocess.PIPE, encoding="utf-8", errors="replace") as keylift:
+    for line in keylift.stdout:
+        print(line, end="", flush=True)
+        came_to_its_end = is_summary(line) or came_to_its_end
+sys.exit(0 if keylift.returncode == 1 and came_to_its_end else keylift.returncode)
+`;
 
 function compileJob(job) {
     const settings = job.settings;

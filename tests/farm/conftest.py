@@ -26,7 +26,8 @@ words, calls = sys.argv[1:], Path({calls!r})
 print(json.dumps({{"event": "job", "job": "walk\\nopenjd_fail: 0", "status": "done", "ended": 1, "jobs": 4}}))
 stage = words[words.index("--stage") + 1] if "--stage" in words else "report"
 code = {codes!r}.get(stage, 0)
-print(json.dumps({{"jobs": 4, "done": 4, "exit_code": code}}))
+told = {{"jobs": 4, "done": 4}} if {works} else {{"error": "no torch", "kind": "ImportError"}}
+print(json.dumps({{**told, "exit_code": code}}))
 sys.exit(code)
 """
 
@@ -46,13 +47,16 @@ class StandIn:
 
 @pytest.fixture
 def stand_in(tmp_path: Path) -> Callable[..., StandIn]:
-    """Makes an executable that ends with ``codes`` by stage, ``report`` for the call of no stage, else with 0."""
+    """Makes an executable that ends with ``codes`` by stage, ``report`` for the call of no stage, else with 0.
 
-    def make(codes: Mapping[str, int] | None = None, name: str = "recorder") -> StandIn:
+    works: whether it gets as far as a summary of its clips
+    """
+
+    def make(codes: Mapping[str, int] | None = None, name: str = "recorder", works: bool = True) -> StandIn:
         calls = tmp_path / "calls"
         calls.mkdir()
         executable = tmp_path / name
-        script = STAND_IN.format(python=sys.executable, calls=str(calls), codes=dict(codes or {}))
+        script = STAND_IN.format(python=sys.executable, calls=str(calls), codes=dict(codes or {}), works=works)
         executable.write_text(script, encoding="utf-8")
         executable.chmod(executable.stat().st_mode | stat.S_IXUSR)
         if sys.platform == "win32":

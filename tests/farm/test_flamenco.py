@@ -139,6 +139,15 @@ def test_only_clips_that_can_not_succeed_are_passed_over(
     assert codes[ran[-1]] == code and set(list(codes.values())[:-1]) <= {0}
 
 
+def test_a_worker_where_nothing_works_fails_at_once(
+    stand_in: Callable[..., Any], job_file: Path, tmp_path: Path
+) -> None:
+    keylift = stand_in({"detect": 1}, works=False)
+    programs = {"keylift": str(keylift.executable), "retargeter": str(keylift.executable), "python": sys.executable}
+    codes = run_as_flamenco_does(compiled(job_file, tmp_path / "takes", **programs)["tasks"])
+    assert codes == {"detect-1": 1}
+
+
 @pytest.mark.slow
 def test_real_clips_come_out_as_without_a_farm(
     job_file: Path, keylift: Path, takes_alone: dict[str, bytes], tmp_path: Path

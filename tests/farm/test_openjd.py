@@ -161,6 +161,13 @@ def test_any_other_end_is_passed_on_to_the_farm(
     assert len(keylift.calls) == 1
 
 
+def test_a_host_where_nothing_works_fails_at_once(stand_in: Callable[..., Any], job_file: Path, tmp_path: Path) -> None:
+    keylift = stand_in({"detect": 1}, works=False)
+    done = openjd("run", *parameters(job_file, tmp_path / "takes", Parts=2, Keylift=keylift.executable))
+    assert done.returncode != 0 and "exited with code: 1 " in done.stdout
+    assert len(keylift.calls) == 1
+
+
 def test_a_host_without_keylift_says_so(job_file: Path, tmp_path: Path) -> None:
     missing = tmp_path / "no-such-keylift"
     done = openjd("run", *parameters(job_file, tmp_path / "takes", Keylift=missing))
