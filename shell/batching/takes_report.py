@@ -343,7 +343,8 @@ def _row_of_take(out: Path, name: str, manifest: Mapping[str, Any]) -> Row:
         name=_text(name, _LONGEST_NAME),
         job=_text(manifest.get("job"), _LONGEST_NAME),
         is_take=True,
-        **_clip(manifest),
+        clip=_clip_name(manifest),
+        clip_path=_clip_path(manifest),
         person=person if person and not person.isdecimal() else "",
         links=links,
         frames=frames,
@@ -366,7 +367,8 @@ def _row_of_job(name: str, record: Mapping[str, Any], state: str) -> Row:
         name=_text(name, _LONGEST_NAME),
         job=_text(name, _LONGEST_NAME),
         is_take=False,
-        **_clip(record),
+        clip=_clip_name(record),
+        clip_path=_clip_path(record),
         flags=(Flag("no take yet: it was asked for an earlier stage only"),) if state == DONE else (),
         seconds=_seconds(record),
         failure=message if state != DONE else "",
@@ -375,9 +377,12 @@ def _row_of_job(name: str, record: Mapping[str, Any], state: str) -> Row:
     )
 
 
-def _clip(values: Mapping[str, Any]) -> dict[str, str]:
-    path = _text(values.get("clip"), 1000)
-    return {"clip": _text(re.split(r"[\\/]", path.rstrip("\\/"))[-1], _LONGEST_NAME), "clip_path": path}
+def _clip_path(values: Mapping[str, Any]) -> str:
+    return _text(values.get("clip"), 1000)
+
+
+def _clip_name(values: Mapping[str, Any]) -> str:
+    return _text(re.split(r"[\\/]", _clip_path(values).rstrip("\\/"))[-1], _LONGEST_NAME)
 
 
 def _seconds(values: Mapping[str, Any]) -> dict[str, float]:
@@ -492,7 +497,7 @@ class _Summary:
             footage[job] = max(footage.get(job, 0.0), row.footage_s or 0.0)
             detecting[job] = max(detecting.get(job, 0.0), row.seconds.get(DETECT, 0.0))
             for stage, seconds in row.seconds.items():
-                own[stage] += 0.0 if stage == DETECT else seconds
+                own[stage] += seconds
         own[DETECT] = sum(detecting.values())
         computing_s = sum(own.values())
         stages = tuple((stage, own[stage], own[stage] / computing_s) for stage in STAGES if own[stage] > 0)

@@ -29,7 +29,7 @@ from keylift.core.footage import open_footage
 from keylift.core.preview import _LEFT, _RIGHT
 from keylift.core.track_files import read_pose
 from keylift.core.tracks import Change, KeypointTrack, PoseTrack
-from keylift.shell.batching import takes_report
+from keylift.shell.batching import takes_report, thumbnail
 from keylift.shell.batching.take_quality import quality_of
 from keylift.shell.batching.takes_report import SLIDE_MM_S, duration, write_takes_report
 from keylift.shell.batching.thumbnail import SIZE_PX, _frame_around, _photograph, write_thumbnail
@@ -655,15 +655,22 @@ def test_the_person_and_the_figure_are_upright_and_not_mirrored(
 
 @pytest.mark.parametrize("how", ["plain", "late keys", "uneven clock", "begins late"])
 def test_the_photograph_is_of_the_moment_of_the_skeleton(
-    walked: tuple[PoseTrack, KeypointTrack], tmp_path: Path, how: str
+    walked: tuple[PoseTrack, KeypointTrack], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
     pose, track = walked
     settings: dict[str, Any] = {
         "plain": {"fps": 30},
         "late keys": {"fps": 30, "options": {"g": "17", "bf": "3"}},
         "uneven clock": {"ticks": [int(n * 33 + 15 * (n % 3)) for n in range(60)], "ticks_per_s": 1000},
-        "begins late": {"ticks": [n * 33 + 5000 for n in range(60)], "ticks_per_s": 1000},
+        "begins late": {
+            "ticks": [n * 33 + 5000 for n in range(60)],
+            "ticks_per_s": 1000,
+            "options": {"g": "10", "bf": "0", "sc_threshold": "0"},
+        },
     }[how]
+    if how == "begins late":
+        # No more than a few frames are decoded after a key frame.
+        monkeypatch.setattr(thumbnail, "_DECODED_PX", 12 * 640 * 480)
     path = grey_film(tmp_path / ("a.mkv" if how == "begins late" else "a.mp4"), 60, **settings)
     frames = list(open_footage(path).frames())
     time_s = np.array([frame.time_s for frame in frames])
@@ -692,12 +699,15 @@ def test_a_person_far_away_is_brought_near_and_numbered_pictures_are_footage(
     for number in range(31):
         picture = np.zeros((2160, 3840, 3), np.uint8)
         picture[1150:1300, 2950:3150] = (40, 160, 40)
+        picture[1150:1300, 3050:3150] = (160, 40, 160)
         cv2.imwrite(str(tmp_path / "shot" / f"{number:03}.png"), picture) if number in (0, 30) else (
             tmp_path / "shot" / f"{number:03}.png"
         ).write_bytes(b"never read")
     write_thumbnail(pose, small, open_footage(tmp_path / "shot"), tmp_path / "a.png")
     photo = thumbnail_of(tmp_path / "a.png")[:, :135]
-    assert len(where_is(photo, (40, 160, 40))) > 0.6 * photo.shape[0] * photo.shape[1]
+    left, right = where_is(photo, (40, 160, 40)), where_is(photo, (160, 40, 160))
+    assert len(left) + len(right) > 0.6 * photo.shape[0] * photo.shape[1]
+    assert left[:, 0].mean() + 30 < right[:, 0].mean()
 
 
 def test_without_footage_that_can_be_read_the_figure_has_the_picture(
@@ -722,6 +732,7 @@ def test_without_footage_that_can_be_read_the_figure_has_the_picture(
         write_thumbnail(pose, track, None, tmp_path / "folder.png")
 
 
+@pytest.mark.alone
 def test_a_real_clip_makes_a_small_picture_quickly(tmp_path: Path) -> None:
     pose = read_pose(GOLDEN_POSE)
     xy_px = pose.camera.project(detector_sites(pose.positions_m))
