@@ -59,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--resume",
         action=argparse.BooleanOptionalAction,
         default=True,
-        help="leave alone what was done before of the same footage in the same way",
+        help="leave alone what was done before of the same footage in the same way, or can't be done of it",
     )
     how = parser.add_argument_group("who does it")
     how.add_argument(
@@ -101,9 +101,15 @@ def run(options: argparse.Namespace, reporter: Reporter) -> int:
     check_writable(out.hidden / "locks" / "try", "Choose another folder with -o.")
     with _engine(options, out, reporter) as engine:
         tally = _coordinated(jobs, engine, out, options, reporter)
-    report = _reported(out, options)
-    reporter.result(_summary(tally, len(jobs), report), _values(tally, len(jobs), report))
-    return tally.exit_code
+    code, report = tally.exit_code, None
+    try:
+        report = _reported(out)
+    except KeyliftError as problem:
+        # What was done is worth more than the page about it.
+        reporter.note(str(problem))
+        code = code or problem.exit_code
+    reporter.result(_summary(tally, len(jobs), report), _values(tally, len(jobs), report) | {"exit_code": code})
+    return code
 
 
 def chosen(jobs: Sequence[Job], options: argparse.Namespace) -> list[Job]:
@@ -152,9 +158,10 @@ def _coordinated(
     with reporter.stage("batch", f"{len(jobs)} clips") as progress:
 
         def heard(job: Job, result: StageResult) -> None:
-            progress(coordination.tally.ended + 1, len(jobs))
+            progress(coordination.tally.ended, len(jobs))
             if not (result.reused and result.status == DONE):
-                reporter.event(_event(job, result, time.monotonic() - began))
+                how_far = {"ended": coordination.tally.ended, "jobs": len(jobs)}
+                reporter.event(_event(job, result, time.monotonic() - began) | how_far)
             if result.failure is not None:
                 reporter.note(f"{job.name}: {result.failure.message}")
 
@@ -175,11 +182,11 @@ def _event(job: Job, result: StageResult, at_s: float) -> dict[str, Any]:
     }
 
 
-def _reported(out: OutFolder, options: argparse.Namespace) -> Path | None:
-    """The page about all takes, once there are takes."""
+def _reported(out: OutFolder) -> Path:
+    """The page about all takes, those of other parts of the work included."""
     from .batching.takes_report import write_takes_report
 
-    return write_takes_report(out.path) if options.stage == RETARGET else None
+    return write_takes_report(out.path)
 
 
 def _summary(tally: Tally, count: int, report: Path | None) -> str:
@@ -197,7 +204,6 @@ def _values(tally: Tally, count: int, report: Path | None) -> dict[str, Any]:
         "failed": tally.failed,
         "retry": tally.retry,
         "takes": tally.takes,
-        "exit_code": tally.exit_code,
         "report": None if report is None else str(report),
         "computing_s": {stage: round(seconds, 2) for stage, seconds in tally.seconds.items()},
     }

@@ -40,6 +40,7 @@ PACKAGES = {
     "matplotlib": "matplotlib",
     "ezc3d": "ezc3d",
     "filelock": "filelock",
+    "PIL": "pillow",
     "psutil": "psutil",
 }
 

@@ -63,13 +63,14 @@ def test_a_bug_is_a_traceback_and_a_code(tmp_path: Path) -> None:
 
 def test_it_is_waited_for_killed_and_interrupted(tmp_path: Path) -> None:
     (tmp_path / "wait.py").write_text("import time\nprint('here', flush=True)\ntime.sleep(60)\n", encoding="utf-8")
-    for number, code in ((signal.SIGKILL, -signal.SIGKILL), (signal.SIGTERM, -signal.SIGTERM)):
+    for number, code in ((signal.SIGKILL, -signal.SIGKILL), (signal.SIGTERM, -signal.SIGTERM), (signal.SIGINT, 1)):
         process = python("-m", "wait", cwd=tmp_path, own_session=True)
         assert process.poll() is None and os.getsid(process.pid) == process.pid
         with pytest.raises(subprocess.TimeoutExpired):
             process.wait(0.05)
         process.send_signal(number)
         assert process.wait(30) == code and process.poll() == code
+    assert "KeyboardInterrupt" in process.communicate()[1]
 
 
 def test_the_one_that_waits_has_loaded_nothing_of_keylift_and_ends_with_the_tests() -> None:

@@ -144,6 +144,8 @@ def _waiting() -> socket.socket:
 
 def _wait_for_orders(line: socket.socket) -> dict[str, Any] | None:
     """In each fork its order, with streams in place; None when there will be none any more."""
+    # Ctrl-C in a terminal is for the tests, and for what they started.
+    interrupted = signal.signal(signal.SIGINT, signal.SIG_IGN)
     keepers = set()
     while True:
         written, handles, _, _ = socket.recv_fds(line, LONGEST_ORDER_BYTES, STREAMS + 1)
@@ -154,12 +156,12 @@ def _wait_for_orders(line: socket.socket) -> dict[str, Any] | None:
             keepers.add(keeper)
         else:
             line.close()
-            return _at_work(json.loads(written), handles)
+            return _at_work(json.loads(written), handles, interrupted)
         for handle in handles:
             os.close(handle)
 
 
-def _at_work(order: dict[str, Any], handles: list[int]) -> dict[str, Any]:
+def _at_work(order: dict[str, Any], handles: list[int], interrupted: Any) -> dict[str, Any]:
     """Fork again: the child tells its id and goes on with its order; this process tells how it ended."""
     *streams, told_at_the_end = handles
     child = os.fork()
@@ -167,6 +169,7 @@ def _at_work(order: dict[str, Any], handles: list[int]) -> dict[str, Any]:
         _, status = os.waitpid(child, 0)
         os.write(told_at_the_end, b"%*d" % (NUMBER_BYTES, status))
         os._exit(0)
+    signal.signal(signal.SIGINT, interrupted)
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
         os.close(stream)

@@ -11,15 +11,16 @@ import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from ...core.errors import EXIT_DONE, EXIT_FAILED, EXIT_TRY_AGAIN, Cancelled
+from ...core.errors import EXIT_DONE, EXIT_FAILED, EXIT_TRY_AGAIN, Cancelled, KeyliftError
 from .engine import Engine, WorkerDied
 from .job import STAGES, Job
 from .out_folder import OutFolder
 from .stage_result import BUSY, DONE, FAILED, RETRY, Failure, StageResult
-from .standing import is_done, write_failed
+from .standing import failed_before, is_done, write_failed
 
 # What was busy or failed for now is tried again after so long, twice as long each time, up to the last.
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 1.0, 60.0
@@ -78,7 +79,7 @@ class Coordination:
 
     last_stage: nothing is done beyond it
     retries:    how often what failed for now is tried again
-    resume:     leave alone what is done and unchanged
+    resume:     leave alone what is done, or failed for good, and unchanged
     """
 
     def __init__(
@@ -115,6 +116,9 @@ class Coordination:
             if self._resume and is_done(job, self._out):
                 self.tally.there += 1
                 heard(job, StageResult(job.name, self._stages[-1], DONE, reused=True))
+            elif self._resume and (failure := failed_before(job, self._out)) is not None:
+                self.tally.failed += 1
+                heard(job, StageResult(job.name, failure.stage, FAILED, reused=True, failure=failure))
             else:
                 yield _Errand(job)
 
@@ -179,7 +183,9 @@ class Coordination:
     def _count(self, errand: _Errand, result: StageResult) -> None:
         tally = self.tally
         if result.status == DONE:
-            tally.done += 1
+            # Another batch may have been at it, or only a time stamp had changed.
+            tally.there += result.reused
+            tally.done += not result.reused
             tally.takes += len(result.takes)
             return
         if result.status == FAILED:
@@ -187,4 +193,6 @@ class Coordination:
         else:
             tally.retry += 1
         assert result.failure is not None
-        write_failed(errand.job, self._out, result.status, result.failure, errand.attempts + 1)
+        # On a disk that is full there is no room for that either; whoever listens hears of it all the same.
+        with suppress(KeyliftError):
+            write_failed(errand.job, self._out, result.status, result.failure, errand.attempts + 1)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 # What workers may say they have: `dask worker --resources "GPU=1"`, `dask worker --resources "blender=1"`.
 GPU, BLENDER = "GPU", "blender"
 _SECONDS_TO_ANSWER = 20
+_STARTS = 3
 _SCHEMES = ("tcp://", "tls://", "ucx://", "ws://", "wss://")
 MISSING = (
     'Dask is not installed. Install it with `pip install "keylift[farm]"`, or leave out --workers dask: the processes '
@@ -51,20 +52,10 @@ class DaskEngine:
         self._has = {name for worker in workers for name in (worker.get("resources") or {})}
 
     def _connected(self, where: str) -> Client:
-        from distributed import Client, LocalCluster
+        from distributed import Client
 
         if where == "dask" or where.startswith("dask:") and not where.startswith("dask://"):
-            from .local_engine import processes_that_fit
-
-            count = int(where.partition(":")[2] or processes_that_fit())
-            self._cluster = LocalCluster(
-                n_workers=count,
-                threads_per_worker=1,
-                resources={BLENDER: 1},
-                # Any free port will do where the usual one is taken.
-                dashboard_address="127.0.0.1:8787",
-            )
-            return Client(self._cluster)
+            return self._of_this_machine(int(where.partition(":")[2] or 0))
         try:
             if where.lower().endswith(".json"):
                 if not Path(where).is_file():
@@ -75,6 +66,27 @@ class DaskEngine:
             raise TryAgainError(
                 f"The Dask scheduler '{where}' does not answer ({problem}). Check that it runs, and its address."
             ) from problem
+
+    def _of_this_machine(self, workers: int) -> Client:
+        from distributed import Client, LocalCluster
+
+        from .local_engine import processes_that_fit
+
+        for left in reversed(range(_STARTS)):
+            try:
+                self._cluster = LocalCluster(
+                    n_workers=processes_that_fit(workers or None),
+                    threads_per_worker=1,
+                    resources={BLENDER: 1},
+                    # Any free port will do where the usual one is taken.
+                    dashboard_address="127.0.0.1:8787",
+                )
+                return Client(self._cluster)
+            except RuntimeError as problem:
+                # A worker that dies while the cluster is made takes the cluster along.
+                if left == 0:
+                    raise TryAgainError(f"No Dask cluster could be started here: {problem} Run it again.") from problem
+        raise AssertionError("unreachable")
 
     @property
     def slots(self) -> int:

@@ -23,7 +23,7 @@ from .job import DETECT, KEYPOINTS_ENDING, LIFT, POSE_ENDING, RETARGET, Job
 from .out_folder import ADVICE, DONE_FILE, BusyError, OutFolder, digest, made_whole, read_json, write_json
 from .stage_reporter import StageReporter
 from .stage_result import BUSY, DONE, FAILED, RETRY, Failure, StageResult
-from .standing import Input, stamped, write_done
+from .standing import Input, files_read_by, stamped, write_done
 
 if TYPE_CHECKING:
     from ...core.footage import Footage
@@ -234,7 +234,7 @@ def _retarget(job: Job, before: StageResult | None, out: OutFolder, fresh: bool)
     assert before is not None
     poses = _people_in(out, before, POSE_ENDING)
     lifted = read_json(out.path / before.folder / DONE_FILE) or {}
-    inputs = [stamped(Path(file)) for file in _read_by(job)]
+    inputs = [stamped(Path(file)) for file in files_read_by(job)]
     began = time.monotonic()
     with out.held(f"job {job.name}"):
         takes = []
@@ -248,11 +248,6 @@ def _retarget(job: Job, before: StageResult | None, out: OutFolder, fresh: bool)
         names = tuple(take.name for take in takes)
         write_done(job, out, inputs, names, seconds)
     return StageResult(job.name, RETARGET, DONE, takes=names, seconds=seconds, reused=reused)
-
-
-def _read_by(job: Job) -> list[str]:
-    """Every file that a job depends on."""
-    return [job.clip, *job.detect.files, *job.lift.files, *job.retarget.files]
 
 
 class _Take:

@@ -12,7 +12,10 @@ from ... import __version__
 from ...core.errors import FileFormatError
 from .job import Job
 from .out_folder import OutFolder, digest, read_json, write_json
-from .stage_result import DONE, Failure
+from .stage_result import DONE, FAILED, Failure
+
+# Errors that the same files would bring again, on whichever machine.
+_LIES_IN_FILES = ("FootageError", "NobodyFoundError", "FileFormatError")
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,11 @@ def write_done(job: Job, out: OutFolder, inputs: Sequence[Input], takes: Sequenc
 
 def write_failed(job: Job, out: OutFolder, status: str, failure: Failure, attempts: int) -> None:
     """Note why ``job`` is not done, for good or for now."""
-    _write(job, out, status=status, takes=[], failure=asdict(failure), attempts=attempts)
+    try:
+        inputs = [asdict(stamped(Path(file))) for file in files_read_by(job)]
+    except FileFormatError:
+        inputs = []
+    _write(job, out, status=status, takes=[], inputs=inputs, failure=asdict(failure), attempts=attempts)
 
 
 def _write(job: Job, out: OutFolder, **values: Any) -> None:
@@ -68,6 +75,24 @@ def _write(job: Job, out: OutFolder, **values: Any) -> None:
         out.record(job.name),
         {"schema_version": 1, "job": job.name, "clip": job.clip, "job_sha256": job_digest(job), **values},
     )
+
+
+def files_read_by(job: Job) -> list[str]:
+    """Every file that a job depends on."""
+    return [job.clip, *job.detect.files, *job.lift.files, *job.retarget.files]
+
+
+def failed_before(job: Job, out: OutFolder) -> Failure | None:
+    """Why ``job`` failed for good when it was last tried, if that lay in its files and these have not changed."""
+    record = read_json(out.record(job.name))
+    if record is None or record.get("status") != FAILED or record.get("job_sha256") != job_digest(job):
+        return None
+    try:
+        failure = Failure(**{name: record["failure"][name] for name in ("stage", "message", "kind", "exit_code")})
+        unchanged = record["inputs"] and all(_unchanged(Path(one["path"]), one) for one in record["inputs"])
+    except (KeyError, TypeError, AttributeError):
+        return None
+    return failure if unchanged and failure.kind in _LIES_IN_FILES else None
 
 
 def is_done(job: Job, out: OutFolder) -> bool:

@@ -17,6 +17,7 @@ import bpy
 import keylift
 from footage_samples import full_model, numbered_pictures, real_clip, write_video
 from keylift.addon import scene_jobs
+from keylift.addon.worker_client import Worker
 from keylift.core.pose_model import BUNDLE_NAMES
 from keylift.core.track_files import read_pose
 from rig_samples import empty_scene, evaluated, make_rig
@@ -33,12 +34,28 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def idle() -> Iterator[list[Worker]]:
+    """The worker that a test has left with nothing to do, for the next one: to start one takes seconds."""
+    left: list[Worker] = []
+    yield left
+    for worker in left:
+        worker.stop()
+
+
 @pytest.fixture(autouse=True)
-def registered(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def registered(cache: Path, idle: list[Worker], monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("KEYLIFT_CACHE", str(cache))
+    queue, start = scene_jobs.queue, scene_jobs.queue._start_worker
+    monkeypatch.setattr(queue, "_start_worker", lambda: idle.pop() if idle and idle[0].alive else start())
     empty_scene()
     keylift.register()
     yield
+    # Otherwise it would end with the add-on.
+    if queue.worker_pid is not None and not queue.jobs:
+        assert queue._worker is not None and not idle
+        idle.append(queue._worker)
+        queue._worker = None
     keylift.unregister()
 
 

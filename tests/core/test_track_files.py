@@ -156,12 +156,12 @@ def test_a_file_with_any_byte_wrong_is_explained_or_read(tmp_path, tracks):
 def test_a_zip_that_unpacks_to_gigabytes_is_not_unpacked(tmp_path):
     path = tmp_path / "bomb.npz"
     with (
-        zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive,
+        zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive,
         archive.open("xy_px.npy", "w", force_zip64=True) as f,
     ):
         for _ in range(2100):
             f.write(bytes(1 << 20))
-    assert path.stat().st_size < 10 << 20
+    assert path.stat().st_size < 12 << 20
     with pytest.raises(FileFormatError, match="far larger"):
         read_keypoints(path)
 

@@ -651,6 +651,22 @@ def test_a_good_rig_is_a_file_of_its_job(tmp_path: Path) -> None:
     assert job.needs_blender
 
 
+def test_rigs_wait_where_there_is_no_blender(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clips(tmp_path, "a.mp4")
+    (tmp_path / "hero.bvh").write_text("HIERARCHY\nROOT Hips\n")
+    for module in [name for name in sys.modules if name.startswith("keylift.addon")]:
+        monkeypatch.delitem(sys.modules, module)
+    monkeypatch.setitem(sys.modules, "bpy", None)
+    (tmp_path / "jobs.toml").write_text(ONE + 'rig = "hero.bvh"')
+    (job,) = read_jobs(tmp_path / "jobs.toml", tmp_path / "out", Reporter())
+    assert job.retarget.files == (str(tmp_path / "hero.bvh"),)
+    assert "has no Blender" in capsys.readouterr().err
+    (tmp_path / "hero.bvh").write_text("HIERARCHY\n")
+    assert "is not a .bvh file" in problems(tmp_path, ONE + 'rig = "hero.bvh"')[0]
+
+
 def test_blender_is_loaded_only_where_a_job_needs_it(tmp_path: Path) -> None:
     clips(tmp_path, "a.mp4")
     (tmp_path / "jobs.toml").write_text(ONE + 'rig = "skeleton"\n' + ONE + "name = 'x'\nformats = '.pose.npz'\n")

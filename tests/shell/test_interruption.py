@@ -18,7 +18,7 @@ from keylift.shell.interruption import listening
 from keylift.shell.reporting import Reporter
 from shell_runs import clip, command, content
 
-pytestmark = [pytest.mark.slow, pytest.mark.alone]
+pytestmark = pytest.mark.slow
 pytest.importorskip("bpy")
 
 SOON_S = 20.0
