@@ -239,7 +239,7 @@ def _word(action: argparse.Action, value: Any) -> str:
     if action.nargs == 0:
         return flag
     if isinstance(value, FrameRange):
-        return f"{flag}={value.first or 0}-{'' if value.last is None else value.last}"
+        return f"{flag}={value.first}-{'' if value.last is None else value.last}"
     return f"{flag}={','.join(map(str, value)) if isinstance(value, tuple) else value}"
 
 
