@@ -64,7 +64,7 @@ def test_what_is_missing_is_told_with_what_to_do(package: str, finding: str, tmp
 
 
 # Of these others need nothing, so that they can be missing together and are named together.
-ALONE = ["threadpoolctl", "jinja2", "platformdirs", "rich", "ezc3d"]
+ALONE = ["threadpoolctl", "jinja2", "platformdirs", "rich", "ezc3d", "psutil"]
 MISSING = [ALONE, *([module] for module in doctor.PACKAGES if module not in ALONE)]
 
 
