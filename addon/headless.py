@@ -13,6 +13,8 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
+import bpy
+
 from ..core.errors import KeyliftError
 
 if TYPE_CHECKING:
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
 COMMAND = "keylift"
 _LIBRARIES = ("torch", "mediapipe", "cv2", "av", "scipy", "safetensors")
 # These need Blender and nothing else, or nothing at all.
-_BLENDERS_OWN = ("retarget", "rig", "--help", "-h", "--version")
+_BLENDERS_OWN = ("retarget", "rig", "worker", "--help", "-h", "--version")
 
 
 def run_command(argv: list[str]) -> int:
@@ -70,7 +72,9 @@ def _capture(options: argparse.Namespace, reporter: Reporter, program: WorkerPro
 
 def _run_elsewhere(program: WorkerProgram, argv: list[str]) -> int:
     """The same command line in the worker's environment, on the same terminal."""
-    process = subprocess.Popen(program.command(*argv), env=program.environment())
+    # A batch comes back to this Blender for its takes.
+    environment = {**program.environment(), "KEYLIFT_BLENDER": bpy.app.binary_path}
+    process = subprocess.Popen(program.command(*argv), env=environment)
     while True:
         # Ctrl-C reaches both; the one that works tidies up, and this one waits for it.
         with suppress(KeyboardInterrupt):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import fnmatch
+import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..core.errors import EXIT_DONE, KeyliftError
 from ..core.output_files import check_writable
+from . import places
+from .batching.blender_hand import VARIABLE as BLENDER_VARIABLE
 from .batching.job import RETARGET, STAGES, Job
 from .batching.stage_result import DONE, StageResult
 from .reporting import Reporter
@@ -69,6 +72,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "workers on this machine; a Dask cluster that runs, by its address or its scheduler file",
     )
     how.add_argument(
+        "--blender",
+        type=Path,
+        metavar="FILE",
+        help="an installed Blender that has the extension, to bake takes with; without, this "
+        "Python's own bpy does. On a farm each host may name its own in the environment variable KEYLIFT_BLENDER",
+    )
+    how.add_argument(
         "--retries", type=times, default=3, metavar="N", help="how often what failed for now is tried again"
     )
 
@@ -99,6 +109,9 @@ def run(options: argparse.Namespace, reporter: Reporter) -> int:
         return EXIT_DONE
     out = OutFolder(options.output.resolve())
     check_writable(out.hidden / "locks" / "try", "Choose another folder with -o.")
+    if options.blender is not None:
+        places.check_input(options.blender, "Blender")
+        os.environ[BLENDER_VARIABLE] = str(options.blender.resolve())
     with _engine(options, out, reporter) as engine:
         tally = _coordinated(jobs, engine, out, options, reporter)
     code, report = tally.exit_code, None

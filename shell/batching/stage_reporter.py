@@ -28,9 +28,13 @@ class StageReporter(Reporter):
 
     def _show(self, name: str, title: str) -> Show:
         def show(done: int, total: int | None) -> None:
-            self.stop_wanted = self.stop_wanted or self._stop()
+            self.stop_wanted = self.wanted_to_stop()
 
         return show
+
+    def wanted_to_stop(self) -> bool:
+        """Whether somebody wants the work to end."""
+        return self.stop_wanted or self._stop()
 
     def note(self, text: str) -> None:
         self.notes.append(text.removeprefix("Note: "))

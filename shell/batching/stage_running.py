@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from ... import __version__
 from ...core.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_TRY_AGAIN, KeyliftError
 from ...core.output_files import written_whole
+from .blender_hand import hand, installed_blender
 from .job import DETECT, KEYPOINTS_ENDING, LIFT, POSE_ENDING, RETARGET, Job
 from .out_folder import ADVICE, DONE_FILE, BusyError, OutFolder, digest, made_whole, read_json, write_json
 from .stage_reporter import StageReporter
@@ -70,11 +71,15 @@ def _ended_badly(job: Job, failure: Failure, seconds: float) -> StageResult:
     return StageResult(job.name, failure.stage, status, seconds=seconds, failure=failure)
 
 
-def _ordered(argv: Sequence[str]) -> StageReporter:
-    """What a command of the shell says. Raises _CommandFailed."""
+def _ordered(argv: Sequence[str], by_blender: bool = False) -> StageReporter:
+    """What a command of the shell says; ``by_blender``: one that needs Blender. Raises KeyliftError, _CommandFailed."""
     from ..command_line import run_command
 
     said = StageReporter(lambda: bool(stop_wanted.is_set()))
+    blender = installed_blender() if by_blender else ""
+    if blender:
+        hand.run(blender, argv, said)
+        return said
     code = run_command(argv, said)
     if said.failed is not None or code != EXIT_DONE:
         raise _CommandFailed(*(said.failed or (f"`keylift {argv[0]}` ended with {code}.", "silent", code)))
@@ -284,7 +289,9 @@ class _Take:
                 # Blender shows the footage behind the figure.
                 video = [] if job.holds_keypoints or ".blend" not in job.endings else [f"--video={job.clip}"]
                 outputs = [f"--output={file}" for file in made]
-                said = _ordered(["retarget", str(self._pose), *outputs, *video, *job.retarget.options])
+                said = _ordered(
+                    ["retarget", str(self._pose), *outputs, *video, *job.retarget.options], job.needs_blender
+                )
                 values, notes = said.values, said.notes
             kept = {POSE_ENDING: self._pose, KEYPOINTS_ENDING: self._keypoints()}
             for file in made:
