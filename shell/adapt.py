@@ -15,7 +15,7 @@ from ..core.errors import EXIT_DONE, FileFormatError, KeyliftError, NobodyFoundE
 from ..core.progress import Progress, report
 from . import places
 from .arguments import add_detection_options
-from .footage_list import Clip, clips_in, keypoints_in
+from .footage_list import Clip, clips_in, find_in_all, keypoints_in
 from .reporting import Reporter
 
 if TYPE_CHECKING:
@@ -222,6 +222,7 @@ def _look(
     from ..training.retraining.making import Skipped
 
     good, people, skipped = [], 0, []
+    find_in_all(clips, options, reporter)
     with reporter.stage("footage", "Going through the footage") as progress:
         for number, clip in enumerate(clips):
             report(progress, number, len(clips))

@@ -3,28 +3,26 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .. import __version__
-from ..core.errors import FootageError, NobodyFoundError
-from ..core.output_files import written_whole
+from ..core import errors
+from ..core.errors import EXIT_INTERRUPTED, Cancelled, FootageError, KeyliftError
+from .arguments import add_detection_options
+from .batching.job import DETECT, KEYPOINTS_ENDING, Job, StageOrder
+from .batching.stage_result import DONE, Failure
+from .capture_by_worker import argv_of
 from .reporting import Reporter
 
 if TYPE_CHECKING:
-    from ..core.footage import Footage
     from ..core.tracks import KeypointTrack
+    from .batching.out_folder import OutFolder
 
 VIDEO_ENDINGS = tuple(".mp4 .mov .mkv .avi .webm .m4v .mpg .mpeg .mts .m2ts .ts .wmv .mxf".split())
-KEYPOINTS_ENDING = ".keypoints.npz"
 MAX_CLIPS = 100_000
 _FOLDER = "detected"
-_MAX_INDEX_BYTES = 100_000
-CACHE_ADVICE = "Set KEYLIFT_CACHE to a folder that can be written."
 
 
 @dataclass(frozen=True)
@@ -69,77 +67,88 @@ def _below(folder: Path) -> list[Path]:
     return [folder]
 
 
+def find_in_all(clips: Sequence[Clip], options: argparse.Namespace, reporter: Reporter) -> None:
+    """Find the people in many clips, several at once, as a batch does; ``keypoints_in`` then has them at hand.
+
+    What is wrong with a clip, it tells. Raises Cancelled.
+    """
+    from .batching.coordination import Coordination
+    from .batching.local_engine import LocalEngine, processes_that_fit
+
+    kept = _kept()
+    jobs = [job for clip in clips if not clip.holds_keypoints and _is_new(job := _job(clip, options), kept)]
+    processes = min(len(jobs), processes_that_fit())
+    if processes < 2:
+        return
+    engine = LocalEngine(processes, str(kept.path))
+    coordination = Coordination(engine, kept, last_stage=DETECT, resume=False)
+    try:
+        with reporter.stage("detect", f"Looking for people in {len(jobs)} clips") as progress:
+            coordination.run(
+                jobs,
+                lambda job, result: _count(progress(coordination.tally.ended, len(jobs))),
+                lambda: not reporter.stop_wanted,
+            )
+    except BaseException:
+        engine.stop()
+        raise
+    finally:
+        engine.close()
+
+
+def _is_new(job: Job, kept: OutFolder) -> bool:
+    from .batching.stage_running import is_detected
+
+    try:
+        return not is_detected(job, kept)
+    except KeyliftError:
+        # Told where its turn comes.
+        return False
+
+
+def _count(_: bool) -> None:
+    """Whether to go on is asked elsewhere."""
+
+
 def keypoints_in(clip: Clip, options: argparse.Namespace, reporter: Reporter) -> list[KeypointTrack]:
     """The people in a clip, largest first, as ``options`` of detection ask; found now, or in an earlier run.
 
-    Raises FootageError and NobodyFoundError.
+    Raises FootageError, NobodyFoundError, and what else went wrong in finding them.
     """
-    from ..core.footage import open_footage
     from ..core.track_files import read_keypoints
+    from .batching.stage_running import run_stage
 
     if clip.holds_keypoints:
         return [read_keypoints(clip.path)]
-    footage = open_footage(clip.path, options.fps)
-    folder, name = _kept_at(footage, options)
-    kept = _kept(folder, name)
-    if kept is not None:
-        return kept
-    return _found(footage, folder, name, options, reporter)
+    kept = _kept()
+    found = run_stage(_job(clip, options), DETECT, None, str(kept.path), watcher=reporter)
+    if found.status != DONE:
+        raise _problem(found.failure)
+    if not found.reused:
+        reporter.seconds[DETECT] = reporter.seconds.get(DETECT, 0.0) + found.seconds
+    files = sorted((kept.path / found.folder).glob(f"*{KEYPOINTS_ENDING}"))
+    return [read_keypoints(file) for file in files]
 
 
-def _kept_at(footage: Footage, options: argparse.Namespace) -> tuple[Path, str]:
-    """Where keypoints of this very content, found in this very way, are kept."""
-    from ..core.pose_model import cache_folder, pose_model
-    from ..core.track_files import sha256_of
-
-    way = {
-        "source": footage.source().sha256,
-        "fps": options.fps,
-        "frames": list(options.frames),
-        "person": options.person,
-        "repair": not options.no_repair,
-        "model": sha256_of(pose_model(options.detector_model)),
-        "version": __version__,
-    }
-    name = hashlib.sha256(json.dumps(way, sort_keys=True).encode()).hexdigest()[:32]
-    return cache_folder() / _FOLDER, name
+def _job(clip: Clip, options: argparse.Namespace) -> Job:
+    return Job(clip.name, str(clip.path.absolute()), detect=StageOrder(tuple(argv_of(add_detection_options, options))))
 
 
-def _kept(folder: Path, name: str) -> list[KeypointTrack] | None:
-    """Keypoints of an earlier run; None when there are none, or they are damaged."""
-    from ..core.errors import FileFormatError
-    from ..core.track_files import read_keypoints
+def _kept() -> OutFolder:
+    """Keypoints of earlier runs, by the footage's content and the way they were found."""
+    from ..core.pose_model import cache_folder
+    from .batching.out_folder import OutFolder
 
-    index = folder / f"{name}.json"
-    try:
-        if index.stat().st_size > _MAX_INDEX_BYTES:
-            return None
-        count = int(json.loads(index.read_text(encoding="utf-8"))["people"])
-        if count == 0:
-            raise NobodyFoundError("nobody was found in it")
-        return [read_keypoints(folder / f"{name}-{number}{KEYPOINTS_ENDING}") for number in range(1, count + 1)]
-    except (OSError, ValueError, KeyError, TypeError, FileFormatError):
-        return None
+    return OutFolder(cache_folder() / _FOLDER)
 
 
-def _found(
-    footage: Footage, folder: Path, name: str, options: argparse.Namespace, reporter: Reporter
-) -> list[KeypointTrack]:
-    from ..core.track_files import write_keypoints
-    from .detect import find_people
-
-    try:
-        tracks = find_people(footage, options, reporter)
-    except NobodyFoundError:
-        _note(folder, name, 0)
-        raise
-    for number, track in enumerate(tracks, 1):
-        write_keypoints(folder / f"{name}-{number}{KEYPOINTS_ENDING}", track)
-    # Last, so that there is an index only where all of it is.
-    _note(folder, name, len(tracks))
-    return tracks
-
-
-def _note(folder: Path, name: str, people: int) -> None:
-    with written_whole(folder / f"{name}.json", CACHE_ADVICE) as beside:
-        beside.write_text(json.dumps({"people": people}), encoding="utf-8")
+def _problem(failure: Failure | None) -> KeyliftError:
+    """What a stage told, as the error that it was."""
+    if failure is None:
+        return errors.TryAgainError("Somebody else looks at the same footage right now. Run it again in a while.")
+    if failure.exit_code == EXIT_INTERRUPTED:
+        return Cancelled(failure.message)
+    kind = getattr(errors, failure.kind, KeyliftError)
+    problem: KeyliftError = (kind if issubclass(kind, KeyliftError) else KeyliftError)(failure.message)
+    problem.exit_code = failure.exit_code
+    return problem

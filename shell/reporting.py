@@ -69,6 +69,10 @@ class Reporter:
             show(furthest, furthest)
         self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - began
 
+    def shown(self, name: str, title: str) -> Show:
+        """What shows a stage that somebody else times."""
+        return self._show(name, title)
+
     def _show(self, name: str, title: str) -> Show:
         """How a stage's progress is shown: as a bar on a terminal, as lines elsewhere."""
         return self._bar(title) if self._bars is not None else self._lines(title)

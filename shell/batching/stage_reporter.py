@@ -11,13 +11,15 @@ Stop = Callable[[], bool]
 
 
 class StageReporter(Reporter):
-    """Shows nothing; keeps the result, the failure and the notes of one command.
+    """Keeps the result, the failure and the notes of one command.
 
-    stop: asked at every sign of progress whether somebody wants the work to end
+    stop:    asked at every sign of progress whether somebody wants the work to end
+    watcher: shows how far it is; without, nobody does
     """
 
-    def __init__(self, stop: Stop) -> None:
+    def __init__(self, stop: Stop, watcher: Reporter | None = None) -> None:
         super().__init__(quiet=True)
+        self._watcher = watcher
         self.values: dict[str, Any] = {}
         self.failed: tuple[str, str, int] | None = None
         self.notes: list[str] = []
@@ -27,8 +29,12 @@ class StageReporter(Reporter):
         return self
 
     def _show(self, name: str, title: str) -> Show:
+        watched = None if self._watcher is None else self._watcher.shown(name, title)
+
         def show(done: int, total: int | None) -> None:
             self.stop_wanted = self.wanted_to_stop()
+            if watched is not None:
+                watched(done, total)
 
         return show
 

@@ -13,6 +13,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,11 +29,13 @@ from .standing import Input, files_read_by, stamped, write_done
 
 if TYPE_CHECKING:
     from ...core.footage import Footage
+    from ..reporting import Reporter
 
 # Whether somebody wants the work of this process to end; an engine sets it.
 stop_wanted: threading.Event | Any = threading.Event()
 # What depends on the footage's content and nothing else, and would be so again.
 _FOR_GOOD_BY_CONTENT = ("NobodyFoundError",)
+_watcher: ContextVar[Reporter | None] = ContextVar("watcher", default=None)
 _LATER = "The stage before it left nothing. Run the batch again."
 
 
@@ -44,14 +47,23 @@ class _CommandFailed(Exception):
         self.message, self.kind, self.exit_code = message, kind, exit_code
 
 
-def run_stage(job: Job, stage: str, before: StageResult | None, out: str, fresh: bool = False) -> StageResult:
+def run_stage(
+    job: Job,
+    stage: str,
+    before: StageResult | None,
+    out: str,
+    fresh: bool = False,
+    watcher: Reporter | None = None,
+) -> StageResult:
     """Run ``stage`` of ``job`` and say how it ended; never raises for what is wrong outside the program.
 
-    before: how the stage before ended
-    out:    the output folder
-    fresh:  do it though it was done before
+    before:  how the stage before ended
+    out:     the output folder
+    fresh:   do it though it was done before
+    watcher: shows how far it is
     """
     began = time.monotonic()
+    _watcher.set(watcher)
     try:
         return _STAGES[stage](job, before, OutFolder(Path(out)), fresh)
     except BusyError:
@@ -75,7 +87,7 @@ def _ordered(argv: Sequence[str], by_blender: bool = False) -> StageReporter:
     """What a command of the shell says; ``by_blender``: one that needs Blender. Raises KeyliftError, _CommandFailed."""
     from ..command_line import run_command
 
-    said = StageReporter(lambda: bool(stop_wanted.is_set()))
+    said = StageReporter(lambda: bool(stop_wanted.is_set()), _watcher.get())
     blender = installed_blender() if by_blender else ""
     if blender:
         hand.run(blender, argv, said)
@@ -89,12 +101,19 @@ def _ordered(argv: Sequence[str], by_blender: bool = False) -> StageReporter:
 # ---- Footage to keypoints -------------------------------------------------------------------------------------------
 
 
+def is_detected(job: Job, out: OutFolder) -> bool:
+    """Whether somebody looked at the clip before. Raises KeyliftError when it can't be read."""
+    return (out.made_by(DETECT, _detect_key(job)) / DONE_FILE).is_file()
+
+
+def _detect_key(job: Job) -> str:
+    if job.holds_keypoints:
+        return digest(["keypoints", _content(Path(job.clip))])
+    return digest([DETECT, __version__, _footage(job).source().sha256, job.detect.options, _model(job)])
+
+
 def _detect(job: Job, before: StageResult | None, out: OutFolder, fresh: bool) -> StageResult:
     clip = Path(job.clip)
-    if job.holds_keypoints:
-        key = digest(["keypoints", _content(clip)])
-    else:
-        key = digest([DETECT, __version__, _footage(job).source().sha256, job.detect.options, _model(job)])
 
     def make(work: Path) -> dict[str, Any]:
         if job.holds_keypoints:
@@ -116,7 +135,7 @@ def _detect(job: Job, before: StageResult | None, out: OutFolder, fresh: bool) -
             "notes": said.notes,
         }
 
-    return _made(job, DETECT, key, out, fresh, make)
+    return _made(job, DETECT, _detect_key(job), out, fresh, make)
 
 
 def _footage(job: Job) -> Footage:

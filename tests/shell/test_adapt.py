@@ -16,7 +16,7 @@ from keylift.core.track_files import sha256_of, write_keypoints
 from keylift.core.weights import SHIPPED_FOLDER, read_header, read_tensors
 from keylift.training.motion.anchor import read_guard
 from keylift.training.views.synthetic_views import ViewMaker, ViewSettings
-from shell_runs import begun, clip, content, keylift, small_disk
+from shell_runs import begun, clip, content, film_empty_room, keylift, small_disk
 from training_runs import finished, started, torchrun
 from weights_samples import small_weights
 
@@ -151,6 +151,7 @@ def test_footage_is_looked_through_once_and_what_is_no_footage_is_left_out(place
     footage.mkdir()
     shutil.copy(clip("cam03.mp4"), footage / "take 1 🎬.mp4")
     (footage / "broken.mp4").write_bytes(b"no video at all")
+    film_empty_room(footage / "empty.mp4")
     (footage / "notes.txt").write_text("nothing")
     shutil.copytree(Path(os.environ.get("KEYLIFT_CACHE") or cache_folder()) / "models", place / "cache" / "models")
     monkeypatch.setenv("KEYLIFT_CACHE", str(place / "cache"))
@@ -158,8 +159,8 @@ def test_footage_is_looked_through_once_and_what_is_no_footage_is_left_out(place
     first = keylift(*request, "--run", place / "one", cwd=place)
     assert first.code == 0, first.err
     values = json.loads(first.out.splitlines()[-1])
-    assert [entry["footage"] for entry in values["skipped"]] == ["broken.mp4"]
-    assert "detect" in values["seconds"]
+    assert [entry["footage"] for entry in values["skipped"]] == ["broken.mp4", "empty.mp4"]
+    assert "detect" in values["seconds"] and "2 clips" in first.err
     again = keylift(*request, "--run", place / "two", cwd=place)
     assert "detect" not in json.loads(again.out.splitlines()[-1])["seconds"]
     provenance = json.loads((place / "two" / "set" / "provenance.json").read_text(encoding="utf-8"))
