@@ -8,6 +8,11 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from hypothesis import settings
+
+# How long an example takes is the machine's doing, which may have other work.
+settings.register_profile("keylift", deadline=None)
+settings.load_profile("keylift")
 # Set before anything imports bpy; subprocesses inherit it.
 _SCRATCH = Path(tempfile.mkdtemp(prefix="keylift-tests-"))
 atexit.register(shutil.rmtree, _SCRATCH, ignore_errors=True)
