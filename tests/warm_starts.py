@@ -4,8 +4,8 @@ A process that has loaded other people's libraries, and nothing of Keylift, wait
 fork does what ``python -m keylift ...`` does, with streams, folder, variables, process id and exit code of its own. Of
 what a cold start finds it can't find what goes wrong while those libraries load or while Python tidies up, and it
 shares the seed of Python's hashes with its siblings. So the commands that load much have a cold start among the tests
-too, and what must come out to the last bit is compared with what a cold start made. Where processes don't fork (Windows, and macOS
-once Apple's libraries are loaded), every start is a cold one.
+too, and what must come out to the last bit is compared with what a cold start made. Where processes don't fork
+(Windows, and macOS once Apple's libraries are loaded), every start is a cold one.
 
 Run as a script, this file is the process that waits.
 """
