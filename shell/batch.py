@@ -100,7 +100,8 @@ def times(text: str) -> int:
 
 def run(options: argparse.Namespace, reporter: Reporter) -> int:
     """Read all jobs, say everything that is wrong with them, and bring them to their end."""
-    from .batching.job_file import as_values, read_jobs, told
+    from .batching.job_file import read_jobs
+    from .batching.jobs_told import as_values, told
     from .batching.out_folder import OutFolder
 
     jobs = chosen(read_jobs(options.jobs, options.output, reporter), options)

@@ -23,10 +23,13 @@ from keylift.core.errors import EXIT_USAGE
 from keylift.core.weights import SHIPPED_FOLDER, use_weights
 from keylift.core.weights.names import alike, why_no_name
 from keylift.shell.arguments import add_detection_options, add_lifting_options, add_rig_options, add_take_options
-from keylift.shell.batching import job_file
+from keylift.shell.batching import clip_search, job_file
+from keylift.shell.batching.bad_jobs import BadJobsError
 from keylift.shell.batching.job import Job, StageOrder
-from keylift.shell.batching.job_file import BadJobsError, as_values, read_jobs, safe_name, told
+from keylift.shell.batching.job_file import read_jobs
+from keylift.shell.batching.job_names import safe_name, why_no_job_name
 from keylift.shell.batching.job_values import ValueReader
+from keylift.shell.batching.jobs_told import as_values, told
 from keylift.shell.capture_by_worker import argv_of
 from keylift.shell.reporting import Reporter
 from weights_samples import small_weights
@@ -302,13 +305,14 @@ def test_clips_of_any_name_get_names_of_their_own(names: list[tuple[str, str]], 
 @settings(max_examples=300, deadline=None)
 def test_any_text_becomes_a_name(text: str, letters: int, size: int) -> None:
     name = safe_name(text, letters, size)
-    assert not job_file._why_no_job_name(name)
+    assert not why_no_job_name(name)
     assert len(name) <= letters and len(name.encode()) <= size
     assert safe_name(name) == name
 
 
 def test_a_hundred_thousand_clips_are_the_most(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(job_file, "MAX_CLIPS", 20)
+    monkeypatch.setattr(clip_search, "MAX_CLIPS", 20)
     clips(tmp_path / "x", *(f"{number}.mp4" for number in range(21)))
     with pytest.raises(BadJobsError, match="more than 20 clips"):
         in_folder(tmp_path / "x", tmp_path / "out")
