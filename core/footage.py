@@ -6,9 +6,10 @@ import hashlib
 import os
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -236,6 +237,14 @@ class _Upright:
         return np.ascontiguousarray(rgb)
 
 
+@dataclass(frozen=True)
+class Glimpse:
+    """A picture that was decoded; ``rgb`` makes it upright, (H, W, 3). time_s: from the first one of the file."""
+
+    time_s: float
+    rgb: Callable[[], np.ndarray]
+
+
 class _Clock:
     """Turns the stamps on pictures, some missing or running backwards, into strictly growing times from 0."""
 
@@ -317,6 +326,25 @@ class Video(Footage):
                 # Damage is reported where decoding meets it.
                 return None
         return count
+
+    def glimpses(self, time_s: float) -> Iterator[Glimpse]:
+        """Pictures from the last key frame before ``time_s`` on, and only those that others are made of.
+
+        For a look at one moment without decoding all before it. Ends where the footage can't be read any more.
+        """
+        with _opened(self.path, options=_OPEN_OPTIONS) as container:
+            stream = _picture_stream(container, self.path)
+            begins_s = next(_decoded(stream, container)).time
+            if begins_s is None or stream.time_base is None:
+                return
+            try:
+                container.seek(int((begins_s + time_s) / stream.time_base), stream=stream)
+                stream.codec_context.skip_frame = "NONREF"
+                for picture in _decoded(stream, container):
+                    if picture.time is not None and not picture.is_corrupt:
+                        yield Glimpse(picture.time - begins_s, partial(self._upright.rgb, picture))
+            except av.error.FFmpegError:
+                return
 
     def _all_frames(self, first: int, last: int | None) -> Iterator[Frame]:
         clock = _Clock(self.fps)

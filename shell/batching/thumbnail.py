@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import av
 import cv2
 import numpy as np
 
 from ...core.errors import FootageError
-from ...core.footage import _OPEN_OPTIONS, Footage, Video, _decoded, _opened, _picture_stream
+from ...core.footage import Footage, Video
 from ...core.output_files import written_whole
 from ...core.preview import FigureView, draw_keypoints
 from ...core.tracks import KeypointTrack, PoseTrack
@@ -98,7 +97,7 @@ def _photograph(footage: Footage, pose: PoseTrack, track: KeypointTrack, row: in
     wanted = [int(index) in seen for index in pose.frame_index]
     try:
         found = _picture_near(footage, pose, row, np.array(wanted))
-    except (FootageError, av.error.FFmpegError):
+    except FootageError:
         return None
     if found is None:
         return None
@@ -148,26 +147,15 @@ def _picture_near(footage: Footage, pose: PoseTrack, row: int, wanted: np.ndarra
     if not isinstance(footage, Video):
         index = int(pose.frame_index[row])
         return row, next(footage.frames(index, index)).rgb
-    with _opened(footage.path, options=_OPEN_OPTIONS) as container:
-        stream = _picture_stream(container, footage.path)
-        begins_s = next(_decoded(stream, container)).time
-        if begins_s is None or stream.time_base is None:
-            return None
-        # Times of poses count from the first picture.
-        container.seek(int((begins_s + float(pose.time_s[row])) / stream.time_base), stream=stream)
-        stream.codec_context.skip_frame = "NONREF"
-        best, left_px = None, _DECODED_PX
-        for picture in _decoded(stream, container):
-            if picture.time is None:
-                continue
-            at = int(np.abs(pose.time_s - (picture.time - begins_s)).argmin())
-            fits = abs(pose.time_s[at] - (picture.time - begins_s)) < 0.5 / footage.fps
-            if fits and wanted[at] and not picture.is_corrupt:
-                best = at, picture
-            left_px -= picture.width * picture.height
-            if picture.time - begins_s >= pose.time_s[row] or left_px < 0:
-                break
-        return None if best is None else (best[0], footage._upright.rgb(best[1]))
+    best, left_px = None, _DECODED_PX
+    for glimpse in footage.glimpses(float(pose.time_s[row])):
+        at = int(np.abs(pose.time_s - glimpse.time_s).argmin())
+        if abs(pose.time_s[at] - glimpse.time_s) < 0.5 / footage.fps and wanted[at]:
+            best = at, glimpse
+        left_px -= footage.size_px[0] * footage.size_px[1]
+        if glimpse.time_s >= pose.time_s[row] or left_px < 0:
+            break
+    return None if best is None else (best[0], best[1].rgb())
 
 
 # ---- The file -------------------------------------------------------------------------------------------------------
