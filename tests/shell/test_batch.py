@@ -10,11 +10,13 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 
 from adaptation_samples import write_walks
-from shell_runs import Run, begun, content, film_empty_room, keylift, small_disk
+from keylift.core.track_files import read_keypoints
+from shell_runs import Run, begun, clip, content, film_empty_room, keylift, small_disk
 
 CLIPS = 4
 JOBS = """
@@ -224,3 +226,23 @@ def test_ctrl_c_stops_soon_and_loses_nothing(night, undisturbed):
     assert time.monotonic() - began < 15
     assert nothing_half_done(night / "stopped")
     assert batch(night, "stopped").code == 0 and takes_in(night / "stopped") == undisturbed
+
+
+def test_everybody_in_a_clip_is_a_take_of_their_own(tmp_path):
+    (tmp_path / "duet.toml").write_text(
+        '[[jobs]]\nname = "duet"\nperson = "all"\npeople = ["Anna", "Bén 🕺"]\nframes = "60-90"\nrig = "skeleton"\n'
+        f'formats = [".bvh", ".keypoints.npz"]\nclip = {json.dumps(str(clip("demo.mp4")))}\n',
+        encoding="utf-8",
+    )
+    run = batch(tmp_path, "out", "--workers", 1, jobs="duet.toml")
+    assert run.code == 0, run.err
+    assert {path.name for path in (tmp_path / "out").glob("*.bvh")} == {"duet-Anna.bvh", "duet-Bén 🕺.bvh"}
+    tracks = [read_keypoints(tmp_path / "out" / f"duet-{name}.keypoints.npz") for name in ("Anna", "Bén 🕺")]
+    heights = [np.nanmedian(np.ptp(track.xy_px[..., 1], axis=1)) for track in tracks]
+    assert heights[0] > heights[1] and [track.person for track in tracks] == [1, 2]
+    # One person all the way: nobody jumps by half a body from one frame to the next.
+    for track, height in zip(tracks, heights, strict=True):
+        middle = np.nanmean(track.xy_px, axis=1)
+        assert np.nanmax(np.linalg.norm(np.diff(middle, axis=0), axis=1)) < 0.5 * height
+    manifest = json.loads((tmp_path / "out" / "duet-Bén 🕺.take.json").read_text(encoding="utf-8"))
+    assert manifest["person"] == 2 and manifest["person_name"] == "Bén 🕺" and manifest["frames"] == 31
