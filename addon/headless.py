@@ -73,7 +73,7 @@ def _capture(options: argparse.Namespace, reporter: Reporter, program: WorkerPro
 def _run_elsewhere(program: WorkerProgram, argv: list[str]) -> int:
     """The same command line in the worker's environment, on the same terminal."""
     # A batch comes back to this Blender for its takes.
-    environment = {**program.environment(), "KEYLIFT_BLENDER": bpy.app.binary_path}
+    environment = {**program.environment(), "KEYLIFT_BATCH_BLENDER": bpy.app.binary_path}
     process = subprocess.Popen(program.command(*argv), env=environment)
     while True:
         # Ctrl-C reaches both; the one that works tidies up, and this one waits for it.

@@ -76,7 +76,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="FILE",
         help="an installed Blender that has the extension, to bake takes with; without, this "
-        "Python's own bpy does. On a farm each host may name its own in the environment variable KEYLIFT_BLENDER",
+        "Python's own bpy does. On a farm each host may name its own in the environment variable KEYLIFT_BATCH_BLENDER",
     )
     how.add_argument(
         "--retries", type=times, default=3, metavar="N", help="how often what failed for now is tried again"

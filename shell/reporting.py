@@ -133,8 +133,15 @@ class Reporter:
 def _how_far(done: int, total: int | None, seconds: float, start: int = 0) -> str:
     if not total:
         return f"{done}"
-    left = f", {seconds / (done - start) * (total - done):.0f} s left" if done > start else ""
-    return f"{done} of {total}{left}"
+    if done <= start or seconds <= 0:
+        return f"{done} of {total}"
+    rate = (done - start) / seconds
+    return f"{done} of {total}, {_rate(rate)}, {(total - done) / rate:.0f} s left"
+
+
+def _rate(per_s: float) -> str:
+    """Frames go by in a second; clips take minutes."""
+    return f"{per_s:.1f} a second" if per_s >= 1 else f"{60 * per_s:.1f} a minute"
 
 
 def _rich_bars() -> Any:
@@ -145,17 +152,28 @@ def _rich_bars() -> Any:
             BarColumn,
             MofNCompleteColumn,
             Progress,
+            ProgressColumn,
             SpinnerColumn,
+            Task,
             TextColumn,
             TimeRemainingColumn,
         )
+        from rich.text import Text
     except ImportError:
         return None
+
+    class RateColumn(ProgressColumn):
+        """How fast it goes."""
+
+        def render(self, task: Task) -> Text:
+            return Text("" if task.speed is None else _rate(task.speed), style="progress.data.speed")
+
     return Progress(
         SpinnerColumn(finished_text=" "),
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
+        RateColumn(),
         TimeRemainingColumn(elapsed_when_finished=True),
         console=Console(stderr=True),
         # Left alone: what is printed to stdout is for whoever reads stdout, terminal or not.

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from .stage_reporter import StageReporter
 
 # Where the Blender is, for every process of a batch; hosts of a farm may each have their own.
-VARIABLE = "KEYLIFT_BLENDER"
+VARIABLE = "KEYLIFT_BATCH_BLENDER"
 # Blender keeps some of what every take needed.
 _TAKES_PER_BLENDER = 50
 
