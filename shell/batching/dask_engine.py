@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 # What workers may say they have: `dask worker --resources "GPU=1"`, `dask worker --resources "blender=1"`.
 GPU, BLENDER = "GPU", "blender"
-_SECONDS_TO_ANSWER = 20
+_SECONDS_TO_ANSWER = 10
 _STARTS = 3
 _SCHEMES = ("tcp://", "tls://", "ucx://", "ws://", "wss://")
 MISSING = (
