@@ -181,13 +181,16 @@ class ValueReader:
         return path, (path,)
 
     def _weights(self, text: str) -> tuple[str, tuple[str, ...]]:
-        from ...core.weights import SHIPPED_NAMES, find_weights
+        from ...core.weights import SHIPPED_FOLDER, SHIPPED_NAMES, find_weights
 
         path = _ask(lambda: find_weights(self.path(text) if text.endswith(".safetensors") else text))
         _ask(lambda: _check_lifter(path))
-        # What Keylift comes with is everywhere, in folders of all kinds; what somebody made is found by its path alone.
+        # What Keylift comes with is everywhere, in folders of all kinds, and belongs to its version; what somebody made
+        # is found by its path alone.
+        if text in SHIPPED_NAMES and path.parent == SHIPPED_FOLDER:
+            return text, ()
         file = os.path.abspath(path)
-        return text if text in SHIPPED_NAMES else file, (file,)
+        return file, (file,)
 
     def _detector_model(self, text: str) -> tuple[str, tuple[str, ...]]:
         from ...core.pose_model import BUNDLE_NAMES, find_pose_model, pose_model

@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import signal
 import threading
+import time
 from collections import deque
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -21,8 +22,9 @@ from .stage_result import StageResult
 
 # What a process takes that detects and lifts, and one that has Blender in it: measured peaks, and some more.
 BYTES_PER_PROCESS = 1_600 << 20
-# Native libraries let memory go in part only, so now and then a process starts afresh.
-STAGES_PER_PROCESS = 100
+# Native libraries let memory go in part only: a process starts afresh when it has grown, and now and then in any case.
+# Starting costs some seconds.
+STAGES_PER_PROCESS = 1000
 # More than this many bytes stay free for whoever else works on the machine, before another stage begins.
 BYTES_LEFT_FREE = 1_000 << 20
 _THREAD_LIMITS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
@@ -113,8 +115,17 @@ class LocalEngine:
             return
         inner.add_done_callback(lambda done: self._ended(slot, future, done))
 
+    def _has_grown(self, slot: int | None) -> bool:
+        """Whether a process holds more than was reckoned with, though it has nothing to do."""
+        executor = self._blender if slot is None else self._slots[slot]
+        with suppress(psutil.Error):
+            return any(one.memory_info().rss > BYTES_PER_PROCESS for one in _processes(executor))
+        return False
+
     def _renew(self, slot: int | None) -> None:
-        executor = self._executor()
+        executor, old = self._executor(), self._blender if slot is None else self._slots[slot]
+        if old is not None:
+            old.shutdown(wait=False)
         if slot is None:
             self._blender = executor
         else:
@@ -123,7 +134,7 @@ class LocalEngine:
     def _ended(self, slot: int | None, future: Future[StageResult], inner: Future[StageResult]) -> None:
         problem = inner.exception()
         with self._lock:
-            if isinstance(problem, BrokenProcessPool):
+            if isinstance(problem, BrokenProcessPool) or self._has_grown(slot):
                 self._renew(slot)
             if slot is None:
                 self._blender_busy = False
@@ -143,16 +154,13 @@ class LocalEngine:
                 future.set_exception(WorkerDied("Stopped on request."))
             self._waiting.clear()
             self._blender_waiting.clear()
-        processes = [process for executor in self._executors() for process in _processes(executor)]
-        _, alive = psutil.wait_procs(processes, timeout=0)
-        deadline = threading.Event()
-        waited = 0.0
-        while self._busy() and waited < _SECONDS_TO_STOP:
-            deadline.wait(0.1)
-            waited += 0.1
-        for process in alive:
-            with suppress(psutil.Error):
-                process.kill()
+        given_up_at = time.monotonic() + _SECONDS_TO_STOP
+        while self._busy() and time.monotonic() < given_up_at:
+            time.sleep(0.1)
+        for executor in self._executors():
+            for process in _processes(executor):
+                with suppress(psutil.Error):
+                    process.kill()
 
     def _busy(self) -> bool:
         with self._lock:
@@ -167,7 +175,7 @@ class LocalEngine:
             executor.shutdown(wait=True, cancel_futures=True)
 
 
-def _processes(executor: ProcessPoolExecutor) -> list[psutil.Process]:
+def _processes(executor: ProcessPoolExecutor | None) -> list[psutil.Process]:
     found = []
     for pid in list(getattr(executor, "_processes", None) or {}):
         with suppress(psutil.Error):

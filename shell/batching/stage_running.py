@@ -205,6 +205,7 @@ def _looked_at(job: Job, keypoints: Path, pose_file: Path, picture: Path) -> dic
         "fps": pose.fps,
         "sha256": _content(pose_file),
         "quality": quality_of(pose, track),
+        "weights": {"name": pose.weights.name, "sha256": pose.weights.sha256},
         "warnings": notes,
     }
 
@@ -362,6 +363,7 @@ class _Take:
             "versions": {"python": platform.python_version(), "system": platform.system(), **_blender()},
             "warnings": [*about.get("warnings", []), *about.get("notes", []), *notes],
             "quality": about["quality"],
+            "weights": about.get("weights"),
             "thumbnail": self._out.thumbnail(self.name).relative_to(self._out.path).as_posix() if pictured else None,
             "key": self._key,
         }

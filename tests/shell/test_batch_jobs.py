@@ -20,7 +20,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from keylift.core.errors import EXIT_USAGE
-from keylift.core.weights import SHIPPED_FOLDER, use_weights
+from keylift.core.weights import use_weights
 from keylift.core.weights.names import alike, why_no_name
 from keylift.shell.arguments import add_detection_options, add_lifting_options, add_rig_options, add_take_options
 from keylift.shell.batching import clip_search, job_file
@@ -89,7 +89,6 @@ def test_a_job_file_becomes_jobs(tmp_path: Path) -> None:
         clip = "take.keypoints.npz"
         """,
     )
-    weights = str(SHIPPED_FOLDER / "default.safetensors")
     run, walk, duet, take = jobs
     assert run == Job(
         "run",
@@ -97,15 +96,13 @@ def test_a_job_file_becomes_jobs(tmp_path: Path) -> None:
         (".bvh", ".pose.npz"),
         (),
         StageOrder(("--no-repair",)),
-        StageOrder(("--height=1.8", "--weights=default", "--no-repair"), (weights,)),
+        StageOrder(("--height=1.8", "--weights=default", "--no-repair")),
         StageOrder(("--rig=skeleton",)),
     )
     assert (walk.name, walk.clip) == ("walk", str(tmp_path / "shots/walk.mov"))
     camera = str(tmp_path / "phone.toml")
     assert duet.detect == StageOrder(("--frames=100-500", "--person=all"))
-    assert duet.lift == StageOrder(
-        (f"--camera={camera}", "--camera-pitch=12.0", "--weights=default"), (camera, weights)
-    )
+    assert duet.lift == StageOrder((f"--camera={camera}", "--camera-pitch=12.0", "--weights=default"), (camera,))
     assert duet.retarget == StageOrder(("--rig=skeleton", "--reduce-keys=0.5,5.0"))
     assert duet.people == ("anna", "ben")
     assert (take.name, take.holds_keypoints, take.detect) == ("take", True, StageOrder())
@@ -166,7 +163,7 @@ def test_weights_are_named_though_nobody_does(tmp_path: Path, monkeypatch: pytes
         # By its path: on another machine the name may mean nothing, or another file.
         assert job.lift == StageOrder((f"--weights={own}",), (str(own),))
     (job,) = read(tmp_path, '[[jobs]]\nclip = "a.mp4"\nweights = "causal"')
-    assert job.lift == StageOrder(("--weights=causal",), (str(SHIPPED_FOLDER / "causal.safetensors"),))
+    assert job.lift == StageOrder(("--weights=causal",))
 
 
 def test_what_is_said_of_one_clip_goes_before_what_is_said_of_many(tmp_path: Path) -> None:
