@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from concurrent.futures import Future
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 GPU, BLENDER = "GPU", "blender"
 _SECONDS_TO_ANSWER = 10
 _STARTS = 3
+_SECONDS_BETWEEN_LOOKS = 10.0
 _SCHEMES = ("tcp://", "tls://", "ucx://", "ws://", "wss://")
 MISSING = (
     'Dask is not installed. Install it with `pip install "keylift[farm]"`, or leave out --workers dask: the processes '
@@ -44,6 +46,7 @@ class DaskEngine:
             raise KeyliftError(MISSING) from problem
         self._out, self._fresh = out, fresh
         self._cluster: Any = None
+        self._looked_at = time.monotonic()
         self._client = self._connected(where)
         workers = self._client.scheduler_info(n_workers=-1)["workers"].values()
         if not workers:
@@ -102,6 +105,7 @@ class DaskEngine:
         """As a task that is tried on another worker when its own one dies."""
         from .cluster_worker import run_on_worker
 
+        self._make_up_for_losses()
         needed = BLENDER if stage == RETARGET and job.needs_blender else GPU if stage != RETARGET else ""
         resources = {needed: 1} if needed in self._has else None
         future: Future[StageResult] = Future()
@@ -115,6 +119,16 @@ class DaskEngine:
         )  # fmt: skip
         task.add_done_callback(lambda done: _handed_over(done, future))
         return future
+
+    def _make_up_for_losses(self) -> None:
+        """Have workers of our own cluster that are gone replaced.
+
+        One that dies is started again by its nanny, but one that dies while it starts is given up.
+        """
+        now = time.monotonic()
+        if self._cluster is not None and now - self._looked_at > _SECONDS_BETWEEN_LOOKS:
+            self._looked_at = now
+            self._cluster.scale(self._threads)
 
     def stop(self) -> None:
         """Tasks that wait are forgotten; those that run are asked to end at their next sign of progress."""
