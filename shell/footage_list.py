@@ -12,7 +12,7 @@ from ..core import errors
 from ..core.errors import EXIT_INTERRUPTED, Cancelled, FootageError, KeyliftError
 from .arguments import add_detection_options
 from .batching.job import DETECT, KEYPOINTS_ENDING, Job, StageOrder
-from .batching.stage_result import DONE, Failure
+from .batching.stage_result import DONE, Failure, StageResult
 from .capture_by_worker import argv_of
 from .reporting import Reporter
 
@@ -84,11 +84,11 @@ def find_in_all(clips: Sequence[Clip], options: argparse.Namespace, reporter: Re
     coordination = Coordination(engine, kept, last_stage=DETECT, resume=False)
     try:
         with reporter.stage("detect", f"Looking for people in {len(jobs)} clips") as progress:
-            coordination.run(
-                jobs,
-                lambda job, result: _count(progress(coordination.tally.ended, len(jobs))),
-                lambda: not reporter.stop_wanted,
-            )
+
+            def heard(job: Job, result: StageResult) -> None:
+                progress(coordination.tally.ended, len(jobs))
+
+            coordination.run(jobs, heard, lambda: not reporter.stop_wanted)
     except BaseException:
         engine.stop()
         raise
@@ -104,10 +104,6 @@ def _is_new(job: Job, kept: OutFolder) -> bool:
     except KeyliftError:
         # Told where its turn comes.
         return False
-
-
-def _count(_: bool) -> None:
-    """Whether to go on is asked elsewhere."""
 
 
 def keypoints_in(clip: Clip, options: argparse.Namespace, reporter: Reporter) -> list[KeypointTrack]:

@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 
 from keylift.core.track_files import write_keypoints
-from keylift.shell.command_line import COMMANDS
 from shot_samples import walking_shot
 
 CLIPS = 3
@@ -69,9 +68,7 @@ def stand_in(tmp_path: Path) -> Callable[..., StandIn]:
 
 @pytest.fixture
 def keylift() -> Path:
-    """The executable that pip has put beside this Python; skips where it has no batches yet."""
-    if "batch" not in COMMANDS:
-        pytest.skip("there is no `keylift batch` yet")
+    """The executable that pip has put beside this Python."""
     return Path(sys.executable).with_name("keylift.exe" if sys.platform == "win32" else "keylift")
 
 
