@@ -23,8 +23,8 @@ _STARTS = 3
 _SECONDS_BETWEEN_LOOKS = 10.0
 _SCHEMES = ("tcp://", "tls://", "ucx://", "ws://", "wss://")
 MISSING = (
-    'Dask is not installed. Install it with `pip install "keylift[farm]"`, or leave out --workers dask: the processes '
-    "machine's own processes need none."
+    'Dask is not installed. Install it with `pip install "keylift[farm]"`, or leave out --workers dask: the '
+    "processes of this machine need none."
 )
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import psutil
 
 from .engine import WorkerDied
-from .job import RETARGET, Job
+from .job import RETARGET, STAGES, Job
 from .stage_result import StageResult
 
 # What a process takes that detects and lifts, and one that has Blender in it: measured peaks, and some more.
@@ -77,7 +77,8 @@ class LocalEngine:
         future.set_running_or_notify_cancel()
         waiting = self._blender_waiting if stage == RETARGET and job.needs_blender else self._waiting
         with self._lock:
-            waiting.append((future, job, stage, before))
+            # What was begun comes first.
+            (waiting.append if stage == STAGES[0] else waiting.appendleft)((future, job, stage, before))
         self._begin_what_may()
         return future
 
