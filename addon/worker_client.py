@@ -35,20 +35,6 @@ from ..core.worker_messages import (
     encode,
 )
 
-# An extension's folder is no place that Python looks for modules in, and its parent holds other people's. So the
-# package is loaded from where it lies, under the name that its own files never say.
-_BOOTSTRAP = """
-import importlib.util, os, sys
-folder = sys.argv.pop(1)
-spec = importlib.util.spec_from_file_location(
-    "keylift", os.path.join(folder, "__init__.py"), submodule_search_locations=[folder]
-)
-package = importlib.util.module_from_spec(spec)
-sys.modules["keylift"] = package
-spec.loader.exec_module(package)
-from keylift.__main__ import main
-sys.exit(main(sys.argv[1:]))
-"""
 # What would lead another Python's modules into the worker.
 _UNWANTED_VARIABLES = ("PYTHON", "VIRTUAL_ENV", "CONDA")
 _SILENT_FOR_S = 30.0
@@ -82,7 +68,7 @@ class WorkerProgram:
         """The command line that runs ``keylift argv`` in the environment, which nothing outside it has a say in."""
         options = ["-I", "-X", "utf8"]
         options += ["-B"] if self.bytecode is None else ["-X", f"pycache_prefix={self.bytecode}"]
-        return [str(self.python), *options, "-c", _BOOTSTRAP, str(self.package), *argv]
+        return [str(self.python), *options, str(self.package / "addon" / "worker_start.py"), *argv]
 
     def environment(self) -> dict[str, str]:
         """The environment variables that it runs with."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,7 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from checkout import ROOT
+from adaptation_samples import write_walks
+from bare_python import bare_python
+from checkout import ROOT, product_modules
 from keylift.addon.worker_client import Worker, WorkerError, WorkerProgram, run_to_its_end
 from keylift.core.errors import Cancelled, KeyliftError
 from keylift.core.worker_messages import Failed, Finished, FromWorker, Progressed
@@ -93,6 +97,24 @@ def test_a_worker_knows_its_package_only_from_where_it_is_told(tmp_path: Path) -
         process.stop()
 
 
+def test_processes_that_it_spawns_know_the_package_too(tmp_path: Path) -> None:
+    installed = tmp_path / "extensions" / "anything"
+    data = [*ROOT.glob("core/weights/*.safetensors"), *ROOT.glob("shell/batching/*.j2")]
+    for file in (*product_modules(), *data):
+        copied = installed / file.relative_to(ROOT)
+        copied.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(file, copied)
+    (tmp_path / "clips").mkdir()
+    write_walks(tmp_path / "clips", [30])
+    program = WorkerProgram(bare_python(tmp_path / "env"), installed, bytecode=tmp_path / "bytecode")
+    batch = program.command("batch", "clips", "-o", "out", "--stage", "detect", "--workers", "1", "--json")
+    run = subprocess.run(batch, cwd=tmp_path, env=program.environment(), capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    assert json.loads(run.stdout.splitlines()[-1])["done"] == 1
+    # Nor do they write where the extension lies.
+    assert list((tmp_path / "bytecode").rglob("*.pyc")) and not list(installed.rglob("*.pyc"))
+
+
 @pytest.mark.alone
 def test_a_request_to_stop_is_heard_within_half_a_second(worker: Worker, footage: Path, tmp_path: Path) -> None:
     output = tmp_path / "out" / "x.keypoints.npz"
@@ -163,7 +185,8 @@ def test_what_cannot_be_started_says_what_to_do(tmp_path: Path) -> None:
 
 def test_one_of_another_version_is_refused(tmp_path: Path) -> None:
     package = tmp_path / "older"
-    package.mkdir()
+    (package / "addon").mkdir(parents=True)
+    shutil.copy(ROOT / "addon" / "worker_start.py", package / "addon")
     (package / "__init__.py").write_text("", encoding="utf-8")
     (package / "__main__.py").write_text(
         "import time\n"
