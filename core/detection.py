@@ -3,15 +3,19 @@
 Each person has a landmarker of their own in VIDEO mode, which follows and smooths as on footage of one person. It is
 shown the whole picture, except at first: then only the person's surroundings, so that it takes hold of the right one.
 Now and then other landmarkers look, in the whole picture and in square parts of it, for whoever is not followed yet.
+
+Longer footage is looked at in parts, side by side on as many cores as there are, and put together again.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import replace
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from itertools import combinations
 from pathlib import Path
@@ -19,11 +23,14 @@ from types import TracebackType
 
 import numpy as np
 
-from .errors import DetectorError, FootageError, NobodyFoundError
+from .detection_spans import SHORTEST_CUT, Span, looked_at_once, spans_of
+from .errors import Cancelled, DetectorError, FootageError, NobodyFoundError
 from .footage import Footage, Frame
+from .footage_spans import RandomAccess, UnevenFootageError, random_access
 from .gaps import fill_gaps
 from .people import (
     IN_THE_WAY,
+    REMEMBERED_S,
     SAME_BODY,
     Person,
     Sighting,
@@ -33,14 +40,14 @@ from .people import (
     untangle,
 )
 from .progress import Progress, report, silent
+from .read_ahead import read_ahead
+from .span_joining import join_spans
 from .tracks import MAX_PEOPLE, KeypointTrack
 
 # One region is searched for newcomers this often; all of them in turn.
 _LOOK_EVERY_S = 0.15
 # Someone just lost is looked for where they should be, in every picture, for this long.
 _SEARCH_S = 1.0
-# Someone lost may be recognised again for this long; later they are somebody new.
-_REMEMBER_S = 4.0
 # Who was seen for less than this (and less than half of the footage) was a shadow on a wall.
 _SEEN_AT_LEAST_S = 0.4
 # A body of which less than this share is in the picture has left it.
@@ -63,6 +70,7 @@ _GREY = 128
 _HELD_GROWTH = 1.4
 # How sure the detector must be that it sees somebody; less where it is shown nothing but somebody, though small.
 _LOOK_CONFIDENCE = 0.5
+_SECONDS_BETWEEN_REPORTS = 0.1
 _HOLD_CONFIDENCE = 0.1
 
 
@@ -82,19 +90,11 @@ def detect_people(
     the person are NaN; short gaps are bridged and marked. Raises NobodyFoundError when there is nobody,
     FootageError and DetectorError when footage or model are not fit for use.
     """
-    total = _frames_to_come(footage, first, last)
-    times_s: list[float] = []
-    indices: list[int] = []
-    with _Crowd(model, max_people) as crowd:
-        report(progress, 0, total)
-        for frame in footage.frames(first, last):
-            crowd.look_at(frame, len(times_s))
-            times_s.append(frame.time_s)
-            indices.append(frame.index)
-            report(progress, len(times_s), total)
+    found = _looked_at(footage, first, last, _Looking(model, max_people, progress))
+    times_s = found.times_s
     if not times_s:
         raise FootageError(f"'{footage.path.name}' has no frames. Copy or export the footage again.")
-    people = _worth_keeping(crowd.everybody, times_s)
+    people = _worth_keeping(found.everybody, times_s)
     untangle(people)
     if not people:
         raise NobodyFoundError(
@@ -106,7 +106,7 @@ def detect_people(
         xy_px=np.full((len(times_s), 33, 2), np.nan),
         confidence=np.zeros((len(times_s), 33)),
         time_s=np.array(times_s),
-        frame_index=np.array(indices),
+        frame_index=np.array(found.indices),
         layout="mediapipe33",
         size_px=footage.size_px,
         filled=np.zeros(len(times_s), bool),
@@ -114,6 +114,107 @@ def detect_people(
         detector=_detector_name(model),
     )
     return [fill_gaps(_track_of(person, blank, number)) for number, person in enumerate(people, start=1)]
+
+
+@dataclass(frozen=True)
+class _Looking:
+    """How footage is looked at."""
+
+    model: Path
+    max_people: int
+    progress: Progress
+
+
+@dataclass
+class _Found:
+    """Who was found, and the pictures that were looked at; rows are places in these lists."""
+
+    everybody: list[Person] = field(default_factory=list)
+    times_s: list[float] = field(default_factory=list)
+    indices: list[int] = field(default_factory=list)
+
+
+def _looked_at(footage: Footage, first: int | None, last: int | None, looking: _Looking) -> _Found:
+    access = None
+    if (_frames_to_come(footage, first, last) or 0) > SHORTEST_CUT:
+        access = random_access(footage)
+    if access is not None and (last or 0) < access.frame_count:
+        begin, end = first or 0, access.frame_count - 1 if last is None else last
+        spans = spans_of(begin, end, access.starts)
+        if len(spans) > 1:
+            try:
+                return _looked_at_in_parts(access, spans, looking)
+            except UnevenFootageError:
+                # Read from its start, the footage either can be read, or says what is wrong with it.
+                pass
+    return _looked_at_in_one_go(footage, first, last, looking)
+
+
+def _looked_at_in_one_go(footage: Footage, first: int | None, last: int | None, looking: _Looking) -> _Found:
+    total = _frames_to_come(footage, first, last)
+    found = _Found()
+    with _Crowd(looking.model, looking.max_people) as crowd, closing(read_ahead(footage.frames(first, last))) as frames:
+        report(looking.progress, 0, total)
+        for frame in frames:
+            crowd.look_at(frame, len(found.times_s))
+            found.times_s.append(frame.time_s)
+            found.indices.append(frame.index)
+            report(looking.progress, len(found.times_s), total)
+    found.everybody = crowd.everybody
+    return found
+
+
+def _looked_at_in_parts(access: RandomAccess, spans: list[Span], looking: _Looking) -> _Found:
+    begin, total = spans[0].first, spans[-1].last + 1 - spans[0].first
+    counted, stopped = threading.Semaphore(0), threading.Event()
+
+    def look(span: Span) -> _Found:
+        found = _Found()
+        with (
+            _Crowd(looking.model, looking.max_people) as crowd,
+            closing(read_ahead(access.frames(span.first, span.last))) as frames,
+        ):
+            for frame in frames:
+                if stopped.is_set():
+                    raise Cancelled("Stopped on request.")
+                crowd.look_at(frame, frame.index - begin)
+                if frame.index >= span.seam:
+                    found.times_s.append(frame.time_s)
+                    found.indices.append(frame.index)
+                    counted.release()
+        found.everybody = crowd.everybody
+        return found
+
+    with ThreadPoolExecutor(looked_at_once(len(spans)), "keylift-detects") as pool:
+        looks = [pool.submit(look, span) for span in spans]
+        try:
+            _tell_until_done(looks, counted, total, looking.progress)
+            parts = [one.result() for one in looks]
+        except BaseException:
+            stopped.set()
+            pool.shutdown(cancel_futures=True)
+            raise
+    return _Found(
+        join_spans([part.everybody for part in parts], [span.seam - begin for span in spans[1:]]),
+        [time_s for part in parts for time_s in part.times_s],
+        [index for part in parts for index in part.indices],
+    )
+
+
+def _tell_until_done(looks: list[Future[_Found]], counted: threading.Semaphore, total: int, progress: Progress) -> None:
+    """Tell how many pictures were looked at, until all were; raises what went wrong in the first part that failed."""
+    done = 0
+    report(progress, done, total)
+    while True:
+        still = wait(looks, _SECONDS_BETWEEN_REPORTS, FIRST_EXCEPTION).not_done
+        while counted.acquire(blocking=False):
+            done += 1
+        report(progress, done, total)
+        for look in looks:
+            if look.done():
+                look.result()
+        if not still:
+            return
 
 
 def _frames_to_come(footage: Footage, first: int | None, last: int | None) -> int | None:
@@ -144,6 +245,41 @@ def _detector_name(model: Path) -> str:
 # ---- One landmarker -------------------------------------------------------------------------------------------------
 
 
+class _NativeChatter:
+    """Descriptor 2 turned away as long as anybody, in whatever thread, wants it so."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._wanted_by = 0
+        self._kept: int | None = None
+
+    def hide(self) -> None:
+        with self._lock:
+            self._wanted_by += 1
+            if self._wanted_by > 1:
+                return
+            try:
+                self._kept = os.dup(2)
+            except OSError:
+                # A program without a console has no descriptor 2, and nobody to be bothered.
+                return
+            if sys.stderr is not None:
+                sys.stderr.flush()
+            with open(os.devnull, "wb") as nowhere:
+                os.dup2(nowhere.fileno(), 2)
+
+    def show(self) -> None:
+        with self._lock:
+            self._wanted_by -= 1
+            if self._wanted_by == 0 and self._kept is not None:
+                os.dup2(self._kept, 2)
+                os.close(self._kept)
+                self._kept = None
+
+
+_chatter = _NativeChatter()
+
+
 @contextmanager
 def native_chatter_hidden() -> Iterator[None]:
     """Keep what native libraries write to descriptor 2 from the person in front of the screen.
@@ -153,21 +289,11 @@ def native_chatter_hidden() -> Iterator[None]:
     if os.environ.get("KEYLIFT_DEBUG"):
         yield
         return
+    _chatter.hide()
     try:
-        kept = os.dup(2)
-    except OSError:
-        # A program without a console has no descriptor 2, and nobody to be bothered.
-        yield
-        return
-    try:
-        if sys.stderr is not None:
-            sys.stderr.flush()
-        with open(os.devnull, "wb") as nowhere:
-            os.dup2(nowhere.fileno(), 2)
         yield
     finally:
-        os.dup2(kept, 2)
-        os.close(kept)
+        _chatter.show()
 
 
 class _Landmarker:
@@ -296,6 +422,7 @@ class _Crowd:
         self._lookers: dict[int, _Landmarker] = {}
         self._next_region = 0
         self._next_look_s = -np.inf
+        self._has_looked = False
         self.everybody: list[Person] = []
 
     def __enter__(self) -> _Crowd:
@@ -319,7 +446,8 @@ class _Crowd:
         self._part_doubles(frame)
         found = self._search(frame)
         if frame.time_s >= self._next_look_s or not self._followers:
-            found += self._look_around(frame, everywhere=row == 0)
+            found += self._look_around(frame, everywhere=not self._has_looked)
+            self._has_looked = True
             self._next_look_s = frame.time_s + _LOOK_EVERY_S
         self._take_up(found, frame, row)
 
@@ -388,7 +516,7 @@ class _Crowd:
             known = [*(person.last for person in self._followers), *fresh]
             if all(apart(s.xy_px, sighting.xy_px, min(s.size_px, sighting.size_px)) > IN_THE_WAY / 2 for s in known):
                 fresh.append(self._dressed(sighting, frame, None))
-        lost = self._lost(frame.time_s, _REMEMBER_S)
+        lost = self._lost(frame.time_s, REMEMBERED_S)
         back = {which: lost[who] for who, which in returns(lost, fresh, frame.time_s)}
         alone = len(fresh) == 1 and not self._followers
         # Where there is not room for everybody, size decides: that is what people are told apart by later, too.

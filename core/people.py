@@ -40,6 +40,8 @@ _GROWTH, _GROWTH_WHILE_LOST = 1.7, 2.2
 _OTHER_CLOTHES = 0.75
 # It takes a follower up to this long to slip from one body to another in its way.
 _SLIP_S = 0.3
+# Someone lost may be recognised again for this long; later they are somebody new.
+REMEMBERED_S = 4.0
 # For so long after somebody vanished, whoever appears on the spot, as large, is the same.
 _JUST_LOST_S = 0.5
 # Two people this close meet, and may be taken for each other until they are further apart.

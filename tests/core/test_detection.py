@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from footage_samples import full_model, numbered_pictures, real_clip, write_crossing, write_video
-from keylift.core import detection
+from keylift.core import detection, detection_spans, footage_spans
 from keylift.core.detection import _edge_fade, _regions, detect_people
 from keylift.core.errors import Cancelled, DetectorError, NobodyFoundError
 from keylift.core.footage import Frame, open_footage
@@ -67,11 +67,12 @@ def test_a_range_keeps_its_frame_numbers():
     assert np.allclose(track.time_s, np.arange(40, 50) / 60)
 
 
-def test_many_frames_a_second_still_have_growing_times(tmp_path):
+def test_pictures_within_a_millisecond_still_have_growing_times(tmp_path):
     pictures = [frame.rgb[::3, ::3] for frame in open_footage(real_clip("cam03.mp4")).frames(0, 11)]
     pictures = [np.ascontiguousarray(rgb[: rgb.shape[0] // 2 * 2, : rgb.shape[1] // 2 * 2]) for rgb in pictures]
-    fast = write_video(tmp_path / "fast.mkv", pictures, ticks=[2 * n for n in range(12)], ticks_per_s=4000)
-    (track,) = detect_people(open_footage(fast), model=full_model())
+    ticks = [200 * (number // 2) + number % 2 for number in range(12)]
+    pairs = write_video(tmp_path / "pairs.mkv", pictures, ticks=ticks, ticks_per_s=4000)
+    (track,) = detect_people(open_footage(pairs), model=full_model())
     assert track.seen.sum() == 12
 
 
@@ -109,31 +110,40 @@ def test_mediapipe_says_nothing_on_stderr():
     assert answer.stdout == "1\n" and answer.stderr == "still here\n"
 
 
-def test_no_landmarker_is_left_open(monkeypatch):
+class OpenLandmarkers:
+    """How many of MediaPipe's landmarkers are open, and were at the same time."""
+
+    def __init__(self) -> None:
+        self.now: set[int] = set()
+        self.most = 0
+
+
+@pytest.fixture
+def open_landmarkers(monkeypatch):
     from mediapipe.tasks.python import vision
 
-    open_now = set()
+    count = OpenLandmarkers()
     create, close = vision.PoseLandmarker.create_from_options.__func__, vision.PoseLandmarker.close
 
     def create_and_count(cls, options):
         landmarker = create(cls, options)
-        open_now.add(id(landmarker))
+        count.now.add(id(landmarker))
+        count.most = max(count.most, len(count.now))
         return landmarker
 
     def close_and_count(self):
-        open_now.discard(id(self))
+        count.now.discard(id(self))
         close(self)
 
     monkeypatch.setattr(vision.PoseLandmarker, "create_from_options", classmethod(create_and_count))
     monkeypatch.setattr(vision.PoseLandmarker, "close", close_and_count)
-    most_open = []
+    return count
+
+
+def test_no_landmarker_is_left_open(open_landmarkers):
     with pytest.raises(Cancelled):
-        detect_people(
-            open_footage(real_clip("cam03.mp4")),
-            model=full_model(),
-            progress=lambda done, total: most_open.append(len(open_now)) or done < 3,
-        )
-    assert max(most_open) >= 2 and not open_now
+        detect_people(open_footage(real_clip("cam03.mp4")), model=full_model(), progress=lambda done, total: done < 3)
+    assert open_landmarkers.most >= 2 and not open_landmarkers.now
 
 
 class SharpEyed:
@@ -220,13 +230,66 @@ def test_points_beyond_the_edge_keep_their_place_and_lose_their_weight():
     assert 0.5 < fade[0] < 1 and fade[1] < 0.05 and fade[2] < 0.05
 
 
+# ---- In parts --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def cut_short(monkeypatch):
+    """Footage is looked at in parts from so many frames on."""
+
+    def cut_from(frames):
+        monkeypatch.setattr(detection, "SHORTEST_CUT", frames)
+        monkeypatch.setattr(detection_spans, "SHORTEST_CUT", frames)
+
+    return cut_from
+
+
+def test_in_parts_the_same_is_found_whatever_the_cores(cut_short, monkeypatch, one_person):
+    cut_short(40)
+    footage = open_footage(real_clip("cam03.mp4"))
+    told = []
+
+    def found_by(threads):
+        monkeypatch.setattr(detection, "looked_at_once", lambda spans: threads if spans == 2 else 0)
+        return detect_people(
+            footage, model=full_model(), last=59, progress=lambda *how_far: told.append(how_far) or True
+        )
+
+    (alone,), (together,) = found_by(1), found_by(2)
+    assert np.array_equal(alone.xy_px, together.xy_px) and np.array_equal(alone.confidence, together.confidence)
+    assert np.array_equal(alone.time_s, one_person[0].time_s) and np.array_equal(alone.frame_index, np.arange(60))
+    assert told[0] == (0, 60) and told[-1] == (60, 60)
+    # Up to the seam it is what one go finds; after it, the tracker has another past, and says nearly the same.
+    off_px = np.linalg.norm(alone.xy_px - one_person[0].xy_px, axis=-1)
+    assert off_px[:20].max() == 0 and 0 < np.median(off_px[30:]) < 0.006 * 750
+
+
+def test_in_parts_work_can_be_stopped_and_nothing_is_left_open(cut_short, open_landmarkers):
+    cut_short(40)
+    with pytest.raises(Cancelled):
+        detect_people(open_footage(real_clip("cam03.mp4")), model=full_model(), progress=lambda done, total: done < 3)
+    assert not open_landmarkers.now and open_landmarkers.most >= 2
+
+
+def test_footage_that_is_not_as_its_packets_promised_is_read_from_the_start(cut_short, monkeypatch, one_person):
+    cut_short(40)
+    footage = open_footage(real_clip("cam03.mp4"))
+    access = footage_spans.random_access(footage)
+    access._stamps.ticks[45] += 1
+    monkeypatch.setattr(detection, "random_access", lambda asked: access)
+    (track,) = detect_people(footage, model=full_model(), last=59)
+    assert np.array_equal(track.xy_px, one_person[0].xy_px)
+
+
 # ---- Two people -----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.slow
-def test_two_people_keep_who_they_are_through_the_real_clip():
+@pytest.mark.parametrize("shortest_cut", [300, 60], ids=["in one go", "in two parts"])
+def test_two_people_keep_who_they_are_through_the_real_clip(shortest_cut, cut_short):
     """A man exercises on a roof, somersaults off it against the sun and runs away to the right (frames 0 to 226);
     a woman comes from behind a tree at the right and walks out at the left (about 35 to 202), below him at 140."""
+    cut_short(shortest_cut)
     man, woman = detect_people(open_footage(real_clip("demo.mp4")), model=full_model())
     assert len(man.time_s) == len(woman.time_s) == 230
     # He: on the roof at the left, then on the grass towards the right.
