@@ -30,6 +30,18 @@ _NOT_FOOTAGE_FORMATS = frozenset("tty concat dash ffmetadata hls lavfi rtsp sdp 
 _OPEN_OPTIONS = {"protocol_whitelist": "file"}
 # Beyond this a pixel aspect is a broken header, not an anamorphic lens.
 _WIDEST_PIXEL = 4.0
+# No camera films people faster, nor could anybody tell their motion from fewer pictures.
+_FASTEST_FPS, _SLOWEST_FPS = 1000.0, 1.0
+_USUAL_FPS = 25.0
+# So many packets tell how the clock of a file runs; of huge pictures, so many bytes have to do.
+_PROBED_PACKETS, _PROBED_BYTES = 120, 1 << 24
+_FEWEST_STAMPS = 5
+# Among so many doubled or missing stamps, the steps between the others say nothing.
+_BAD_STAMPS = 0.1
+# Stamps that leap on by more belong to another clock. Shorter pauses are kept: Blender shows them too.
+_LONGEST_PAUSE_S = 3600.0
+# A file that begins between key frames has pictures that can't be decoded, for no longer than this.
+_LONGEST_LEAD_S = 60.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +49,8 @@ class Frame:
     """One picture.
 
     rgb:    (H, W, 3) uint8, upright, square pixels
-    time_s: presentation time in seconds; 0 is the first picture of the footage
+    time_s: presentation time in seconds; 0 is where the file begins, which is its first picture. Only where a file
+            begins between key frames, and nobody can decode its first pictures, the first to be seen comes later.
     index:  number of the picture in the footage, counted from 0
     """
 
@@ -52,7 +65,10 @@ class Footage(ABC):
     size_px:     (width, height) of the upright picture with square pixels
     fps:         mean frame rate
     frame_count: as the file claims; None where it claims nothing. Only reading to the end tells for sure.
+    notes:       what is worth telling about its clock
     """
+
+    notes: tuple[str, ...] = ()
 
     def __init__(self, path: Path, size_px: tuple[int, int], fps: float, frame_count: int | None) -> None:
         self.path = path
@@ -120,10 +136,13 @@ class Footage(ABC):
 def open_footage(path: Path, fps: float | None = None) -> Footage:
     """Open a video file, a picture, a folder of pictures, or a pattern such as ``shot_####.png`` or ``shot_%04d.png``.
 
-    ``fps`` is the rate of a picture sequence, which has none of its own; a video keeps its own clock. Raises
-    FootageError, telling what to do, when there is nothing to see.
+    ``fps`` is the rate of a picture sequence, which has none of its own. A video keeps its own clock, however uneven;
+    with ``fps`` its pictures are counted evenly instead, for clocks that are broken and for slow motion. Raises
+    FootageError, telling what to do, when there is nothing to see, or a clock can't be believed.
     """
     path = Path(path)
+    if fps is not None and not 0.01 < fps < 10000:
+        raise FootageError(f"{fps:g} is not a frame rate for '{path}'. Give pictures per second, such as 25.")
     # A real file may have # or % in its name, so the file wins over the pattern.
     if path.is_file():
         try:
@@ -132,7 +151,7 @@ def open_footage(path: Path, fps: float | None = None) -> Footage:
             raise _unreadable(path, problem) from problem
         if size_bytes == 0:
             raise FootageError(f"'{path}' is empty (0 bytes). Copy or export the footage again.")
-        return Pictures.of([path], path, fps) if path.suffix.lower() in PICTURE_ENDINGS else Video.at(path)
+        return Pictures.of([path], path, fps) if path.suffix.lower() in PICTURE_ENDINGS else Video.at(path, fps)
     if (pictures := sequence_at(path)) is not None:
         return Pictures.of(pictures, path, fps)
     if path.exists():
@@ -245,59 +264,161 @@ class Glimpse:
     rgb: Callable[[], np.ndarray]
 
 
-class _Clock:
-    """Turns the stamps on pictures, some missing or running backwards, into strictly growing times from 0."""
+@dataclass(frozen=True)
+class _Stamps:
+    """How the clock of a file runs, from its first packets.
 
-    def __init__(self, fps: float) -> None:
+    count:     packets that were looked at
+    stamps_s:  (N,) different stamps of them, in order
+    """
+
+    count: int
+    stamps_s: np.ndarray
+
+    @classmethod
+    def of(cls, container: Any, stream: Any) -> _Stamps:
+        """Look at the packets that come next. Those of damaged files are as many as can be had."""
+        count, size, stamps, decoded_at = 0, 0, set(), None
+        try:
+            for packet in container.demux(stream):
+                if packet.size == 0 or packet.is_discard:
+                    continue
+                # Joined recordings start their clock again.
+                if decoded_at is not None and packet.dts is not None and packet.dts < decoded_at:
+                    break
+                count, size, decoded_at = count + 1, size + packet.size, packet.dts
+                if packet.pts is not None:
+                    stamps.add(packet.pts)
+                if count >= _PROBED_PACKETS or (size > _PROBED_BYTES and count > _FEWEST_STAMPS):
+                    break
+        except av.error.FFmpegError:
+            # Damage is reported where decoding meets it.
+            pass
+        return cls(count, np.array(sorted(stamps), float) * float(stream.time_base or 0))
+
+    @property
+    def missing(self) -> bool:
+        """Whether there is no clock at all, as in a raw stream."""
+        return self.count > 1 and len(self.stamps_s) < 2
+
+    @property
+    def mean_period_s(self) -> float | None:
+        """How long a picture stays on average; None where there are too few to tell."""
+        if len(self.stamps_s) < _FEWEST_STAMPS:
+            return None
+        return float(np.ptp(self.stamps_s)) / (self.count - 1)
+
+    @property
+    def period_s(self) -> float | None:
+        """How long a picture usually stays; None where there are too few to tell."""
+        if len(self.stamps_s) < (1 - _BAD_STAMPS) * self.count or len(self.stamps_s) < _FEWEST_STAMPS:
+            return self.mean_period_s
+        return float(np.median(np.diff(self.stamps_s)))
+
+
+class _Clock:
+    """Turns the stamps on pictures, some missing or running backwards, into strictly growing times from 0.
+
+    fps:      usual rate of the pictures
+    begins_s: the stamp that is time 0; None = the first that comes
+    even:     count pictures, whatever their stamps say
+    """
+
+    def __init__(self, fps: float, begins_s: float | None = None, even: bool = False) -> None:
+        self._fps = fps
         self._period_s = 1.0 / fps
-        self._shift_s: float | None = None
+        self._even = even
+        self._shift_s = None if begins_s is None else -begins_s
+        self._count = 0
         self.last_s = -self._period_s
 
     def time_s(self, stamp_s: float | None) -> float:
-        if stamp_s is None or not np.isfinite(stamp_s):
-            time_s = self.last_s + self._period_s
+        """When the next picture is shown, in seconds."""
+        if self._even:
+            # Counted, not added up: an hour of sums is off in the end.
+            self.last_s = self._count / self._fps
+        elif stamp_s is None or not np.isfinite(stamp_s):
+            self.last_s += self._period_s
         else:
-            if self._shift_s is None:
-                self._shift_s = -stamp_s
-            time_s = stamp_s + self._shift_s
-            step_s = time_s - self.last_s
-            if step_s < -2 * self._period_s:
-                # Joined recordings start their clock again: go on from here, and keep the new clock.
-                self._shift_s += self._period_s - step_s
-                time_s = self.last_s + self._period_s
-            elif step_s < 1e-6:
-                # A doubled stamp; half a step forward leaves room for the next true one.
-                time_s = self.last_s + self._period_s / 2
-        self.last_s = time_s
+            self.last_s = self._next_s(stamp_s)
+        self._count += 1
+        return self.last_s
+
+    def _next_s(self, stamp_s: float) -> float:
+        on_s = self.last_s + self._period_s
+        if self._shift_s is None:
+            self._shift_s = on_s - stamp_s
+        time_s = stamp_s + self._shift_s
+        step_s = time_s - self.last_s
+        if step_s < -2 * self._period_s or step_s > _LONGEST_PAUSE_S:
+            # Joined recordings start their clock again: go on from here, and keep the new clock.
+            self._shift_s += on_s - time_s
+            return on_s
+        if step_s < 1e-6:
+            # A doubled stamp; half a step forward leaves room for the next true one.
+            return self.last_s + self._period_s / 2
         return time_s
+
+
+def _begins_s(stream: Any, first_s: float | None) -> float | None:
+    """The stamp that is time 0: of the first packet, even if the first picture that can be decoded comes later.
+
+    Blender counts from there as well. None where the file has no stamps.
+    """
+    if first_s is None or stream.start_time is None or stream.time_base is None:
+        return first_s
+    start_s = float(stream.start_time * stream.time_base)
+    return start_s if 0 <= first_s - start_s <= _LONGEST_LEAD_S else first_s
 
 
 class Video(Footage):
     """A video file."""
 
     def __init__(
-        self, path: Path, size_px: tuple[int, int], fps: float, frame_count: int | None, upright: _Upright
+        self,
+        path: Path,
+        size_px: tuple[int, int],
+        fps: float,
+        frame_count: int | None,
+        upright: _Upright,
+        usual_fps: float | None = None,
+        begins_s: float | None = None,
+        even: bool = False,
     ) -> None:
         super().__init__(path, size_px, fps, frame_count)
         self._upright = upright
+        self._usual_fps = usual_fps or fps
+        self._begins_s = begins_s
+        self._even = even
+
+    def clock(self) -> _Clock:
+        """A new clock, to be asked for the time of one picture after the other from the first on."""
+        return _Clock(self._usual_fps, self._begins_s, self._even)
 
     @classmethod
-    def at(cls, path: Path) -> Video:
-        """Look at the file's head and its first picture."""
+    def at(cls, path: Path, fps: float | None = None) -> Video:
+        """Look at the file's head and its first pictures. ``fps``: count pictures evenly, at this rate."""
         with _opened(path, options=_OPEN_OPTIONS) as container:
             stream = _picture_stream(container, path)
-            rate = stream.average_rate or stream.guessed_rate or stream.base_rate
-            fps = float(rate) if rate and 0.01 < rate < 10000 else 25.0
-            frame_count = stream.frames or None
-            if frame_count is None and (stream.duration or container.duration):
-                duration_s = (
-                    float(stream.duration * stream.time_base) if stream.duration else container.duration / av.time_base
-                )
-                frame_count = max(1, round(duration_s * fps))
             picture = cls._first_picture(container, stream, path)
             aspect = stream.sample_aspect_ratio
             upright = _Upright.of(picture, float(aspect) if aspect else 1.0)
-        return cls(path, upright.size_px, fps, frame_count, upright)
+            stamps = cls._stamps(path)
+            own_fps = _own_rate(stream, stamps)
+            if fps is None:
+                _check_clock(path, stamps)
+            frame_count = _claimed_frames(container, stream, own_fps)
+            begins_s = _begins_s(stream, picture.time)
+        usual_fps = None if fps is not None or stamps.period_s is None else 1 / stamps.period_s
+        even = fps is not None or stamps.missing
+        video = cls(path, upright.size_px, fps or own_fps, frame_count, upright, usual_fps, begins_s, even)
+        video.notes = tuple(_clock_notes(path, own_fps, fps, stamps))
+        return video
+
+    @staticmethod
+    def _stamps(path: Path) -> _Stamps:
+        with _opened(path, options=_OPEN_OPTIONS) as container:
+            return _Stamps.of(container, _picture_stream(container, path))
 
     @staticmethod
     def _first_picture(container: Any, stream: Any, path: Path) -> Any:
@@ -334,8 +455,9 @@ class Video(Footage):
         """
         with _opened(self.path, options=_OPEN_OPTIONS) as container:
             stream = _picture_stream(container, self.path)
-            begins_s = next(_decoded(stream, container)).time
-            if begins_s is None or stream.time_base is None:
+            # Seeking goes by stamps.
+            begins_s = self._begins_s
+            if begins_s is None or stream.time_base is None or self._even:
                 return
             try:
                 container.seek(int((begins_s + time_s) / stream.time_base), stream=stream)
@@ -347,8 +469,8 @@ class Video(Footage):
                 return
 
     def _all_frames(self, first: int, last: int | None) -> Iterator[Frame]:
-        clock = _Clock(self.fps)
-        index, shown_s = -1, 0.0
+        clock = self.clock()
+        index, shown_until_s = -1, 0.0
         with _opened(self.path, options=_OPEN_OPTIONS) as container:
             stream = _picture_stream(container, self.path)
             whole = _whole_packets(container, stream)
@@ -357,28 +479,20 @@ class Video(Footage):
             try:
                 for picture in _decoded(stream, container):
                     index += 1
+                    if picture.time is not None:
+                        stays_s = float(picture.duration * picture.time_base) if picture.duration else 0.0
+                        shown_until_s = max(shown_until_s, picture.time + stays_s)
                     time_s = clock.time_s(picture.time)
-                    shown_s = float(picture.duration * picture.time_base) if picture.duration else 0.0
                     # Skipped pictures are not converted: that costs more than decoding them.
                     if index >= first:
                         yield Frame(self._upright.rgb(picture), time_s, index)
             except av.error.FFmpegError as problem:
                 raise self._broken_off(index, stream.frames or None) from problem
-            if self._ended_early(stream, clock.last_s + shown_s):
+            # Matroska has no list of frames to miss one in, but says how long each stream should be. Tools that cut
+            # films copy such claims along; that the file itself is cut off, its outermost element tells.
+            claimed_s = _claimed_end_s(stream)
+            if claimed_s is not None and shown_until_s + 0.5 + 2 / self.fps < claimed_s and _is_cut_off(self.path):
                 raise self._broken_off(index, self.frame_count)
-
-    def _ended_early(self, stream: Any, shown_until_s: float) -> bool:
-        """Matroska has no list of frames to miss one in, but says how long each stream should be.
-
-        shown_until_s: when the last picture that was read goes away, counted from the first
-        """
-        claimed = re.fullmatch(r"(\d+):(\d+):(\d+(?:\.\d+)?)", stream.metadata.get("DURATION", ""))
-        if claimed is None:
-            return False
-        hours, minutes, seconds = claimed.groups()
-        end_s = int(hours) * 3600 + int(minutes) * 60 + float(seconds)
-        start_s = float(stream.start_time * stream.time_base) if stream.start_time else 0.0
-        return start_s + shown_until_s + 0.5 + 2 / self.fps < end_s
 
     def _broken_off(self, last_good: int, claimed: int | None) -> FootageError:
         of_how_many = f" of {claimed}" if claimed and claimed > last_good + 1 else ""
@@ -391,13 +505,98 @@ class Video(Footage):
 
 
 def _whole_packets(container: Any, stream: Any) -> int | None:
-    """How many packets lie within the file, from the index that MP4 and MOV keep; None when all do, or none is kept."""
+    """How many shown packets lie within the file, from the index that MP4 and MOV keep; None when all do, or no index.
+
+    An edit list may cut packets off that are there only for others to be decoded.
+    """
     if "mp4" not in container.format.name or container.size <= 0:
         return None
-    for count, entry in enumerate(stream.index_entries):
+    count = 0
+    for entry in stream.index_entries:
         if entry.pos + entry.size > container.size:
             return count
+        count += not entry.is_discard
     return None
+
+
+def _own_rate(stream: Any, stamps: _Stamps) -> float:
+    """Mean frame rate: as the file says, if its first pictures don't say otherwise."""
+    # Of a raw stream FFmpeg invents a mean, but the stream itself may say its rate.
+    claims = [stream.guessed_rate] if stamps.missing else [stream.average_rate, stream.guessed_rate, stream.base_rate]
+    claimed = next((float(rate) for rate in claims if rate and 0.01 < rate < 10000), None)
+    seen = [1 / period_s for period_s in (stamps.period_s, stamps.mean_period_s) if period_s]
+    if claimed is not None and (not seen or any(0.4 < claimed / rate < 2.5 for rate in seen)):
+        return claimed
+    return seen[0] if seen else _USUAL_FPS
+
+
+def _check_clock(path: Path, stamps: _Stamps) -> None:
+    """Raise FootageError when no camera can have filmed people at this rate."""
+    if stamps.period_s is None or _SLOWEST_FPS <= 1 / stamps.period_s <= _FASTEST_FPS:
+        return
+    raise FootageError(
+        f"By the time stamps in '{path}' it has {1 / stamps.period_s:.4g} pictures a second, which no film of people "
+        "has: they are broken. Say how many it has, and they are counted evenly: for example --fps 30."
+    )
+
+
+def _clock_notes(path: Path, own_fps: float, fps: float | None, stamps: _Stamps) -> Iterator[str]:
+    if fps is not None and abs(fps / own_fps - 1) > 1e-3:
+        yield (
+            f"'{path.name}' says that it has {own_fps:.4g} pictures a second; they are counted as {fps:.4g} a second, "
+            "as asked for."
+        )
+    elif fps is None and stamps.missing:
+        yield f"'{path.name}' has no time stamps; {own_fps:.4g} pictures a second are assumed. Say another with --fps."
+
+
+def _claimed_frames(container: Any, stream: Any, fps: float) -> int | None:
+    """How many pictures the file says that it shows; None where it says nothing."""
+    if stream.frames:
+        hidden = sum(entry.is_discard for entry in stream.index_entries) if "mp4" in container.format.name else 0
+        return max(1, stream.frames - hidden)
+    if stream.duration:
+        duration_s = float(stream.duration * stream.time_base)
+    elif (end_s := _claimed_end_s(stream)) is not None:
+        # The container's own is that of the longest stream, which may be sound.
+        duration_s = end_s - (float(stream.start_time * stream.time_base) if stream.start_time else 0.0)
+    elif container.duration:
+        duration_s = container.duration / av.time_base
+    else:
+        return None
+    return max(1, round(duration_s * fps))
+
+
+def _claimed_end_s(stream: Any) -> float | None:
+    """When a stream ends, as Matroska says; None in other files."""
+    claimed = re.fullmatch(r"(\d{1,6}):(\d+):(\d+(?:\.\d+)?)", stream.metadata.get("DURATION", ""))
+    if claimed is None:
+        return None
+    hours, minutes, seconds = claimed.groups()
+    return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
+
+
+def _is_cut_off(path: Path) -> bool:
+    """Whether a Matroska file is shorter than its outermost element says; False where that was left open."""
+    try:
+        with open(path, "rb") as file:
+            head = file.read(1 << 12)
+            size = os.fstat(file.fileno()).st_size
+    except OSError:
+        return False
+    place = 0
+    for identity in (b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"):
+        if head[place : place + 4] != identity or place + 4 >= len(head):
+            return False
+        place += 4
+        # The zeros before the first one tell how many bytes the length has.
+        length = 9 - head[place].bit_length()
+        number = int.from_bytes(head[place : place + length], "big") & ((1 << 7 * length) - 1)
+        place += length
+        if identity[0] == 0x18:
+            return number != (1 << 7 * length) - 1 and place + number > size
+        place += number
+    return False
 
 
 # ---- Picture sequences ----------------------------------------------------------------------------------------------
@@ -416,13 +615,13 @@ class Pictures(Footage):
     @classmethod
     def of(cls, paths: list[Path], asked: Path, fps: float | None) -> Pictures:
         fps = fps or DEFAULT_SEQUENCE_FPS
-        if not 0.01 < fps < 10000:
-            raise FootageError(f"{fps:g} is not a frame rate for '{asked}'. Give pictures per second, such as 25.")
         paths = in_counting_order(paths)
         numbers = [number_in(path.name) for path in paths]
         counted = [number for number in numbers if number is not None]
         grow = len(counted) == len(paths) and all(b > a for a, b in zip(counted, counted[1:], strict=False))
         times_s = [(number - counted[0]) / fps for number in counted] if grow else [i / fps for i in range(len(paths))]
+        if grow:
+            _check_holes(paths, counted, fps)
         first = _read_picture(paths[0])
         return cls(asked, (first.shape[1], first.shape[0]), fps, paths, times_s)
 
@@ -447,6 +646,16 @@ class Pictures(Footage):
                     f"{self.size_px[0]}x{self.size_px[1]}. Take out the pictures that do not belong."
                 )
             yield Frame(rgb, self._times_s[index], index)
+
+
+def _check_holes(paths: list[Path], numbers: list[int], fps: float) -> None:
+    """Raise FootageError where so many numbers are missing that the pictures can't be of one recording."""
+    for before, after, path in zip(numbers, numbers[1:], paths[1:], strict=False):
+        if after - before > _LONGEST_PAUSE_S * fps:
+            raise FootageError(
+                f"Before '{path.name}' {after - before - 1} pictures are missing, which is more than an hour. Take out "
+                "the pictures that do not belong, or number them by frames."
+            )
 
 
 def _read_picture(path: Path) -> np.ndarray:

@@ -106,7 +106,11 @@ def add_detection_options(parser: argparse.ArgumentParser) -> None:
         "--frames", type=frame_range, default=FrameRange(), metavar="A-B", help="only these frames, counted from 0"
     )
     group.add_argument(
-        "--fps", type=frames_per_second, metavar="RATE", help="rate of a picture sequence; a video has its own"
+        "--fps",
+        type=frames_per_second,
+        metavar="RATE",
+        help="rate of a picture sequence. A video has its own clock; with this its pictures are counted evenly, for a "
+        "clock that is broken and for slow motion, which then moves as fast as it was filmed",
     )
     group.add_argument(
         "--person",

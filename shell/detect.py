@@ -47,6 +47,8 @@ def find_people(footage: Footage, options: argparse.Namespace, reporter: Reporte
     from ..core.people import pick_people
     from ..core.pose_model import find_pose_model, pose_model
 
+    for note in footage.notes:
+        reporter.note(note)
     model = find_pose_model(options.detector_model)
     if model is None:
         with reporter.stage("model", "Getting the pose model") as progress:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -58,11 +58,53 @@ def numbers_shown(pictures: Iterable[np.ndarray], count: int) -> list[int]:
     return [round((float(rgb.mean()) - 16) * max(count - 1, 1) / 200) for rgb in pictures]
 
 
+# A picture's number as black and white squares in its middle: twelve bits of it, and a check sum of four.
+_CODE_SQUARES, _NUMBER_BITS = 4, 12
+
+
+def coded_picture(number: int, width: int = 96, height: int = 64) -> np.ndarray:
+    """(H, W, 3) ``corners`` with ``number`` (to 4095) burnt in, so that a picture tells its number and how it lies."""
+    bits = np.array([int(bit) for bit in f"{number:0{_NUMBER_BITS}b}{_check_sum(number):04b}"])
+    picture = corners(width, height)
+    for y, x in np.ndindex(_CODE_SQUARES, _CODE_SQUARES):
+        rows, columns = (_code_slice(place, size) for place, size in ((y, height), (x, width)))
+        picture[rows, columns] = 235 * bits[_CODE_SQUARES * y + x]
+    return picture
+
+
+def coded_pictures(count: int, width: int = 96, height: int = 64) -> list[np.ndarray]:
+    """Pictures 0 to ``count`` - 1, each with its number."""
+    return [coded_picture(number, width, height) for number in range(count)]
+
+
+def code_shown(rgb: np.ndarray) -> int:
+    """The number that is burnt into an upright picture. Fails where it can't be read or the picture lies otherwise."""
+    assert quarters(rgb) == ["red", "green", "blue", "white"], "not upright"
+    height, width = rgb.shape[:2]
+    bits = ""
+    for y, x in np.ndindex(_CODE_SQUARES, _CODE_SQUARES):
+        square = rgb[_code_slice(y, height), _code_slice(x, width)].mean(axis=-1)
+        inner_y, inner_x = square.shape[0] // 4, square.shape[1] // 4
+        bits += str(int(square[inner_y:-inner_y, inner_x:-inner_x].mean() > 120))
+    number = int(bits[:_NUMBER_BITS], 2)
+    assert _check_sum(number) == int(bits[_NUMBER_BITS:], 2), "no number can be read"
+    return number
+
+
+def _check_sum(number: int) -> int:
+    return (number ^ number >> 4 ^ number >> 8 ^ 5) & 15
+
+
+def _code_slice(place: int, size: int) -> slice:
+    """Where square ``place`` of a row or column is: from a third to two thirds of the picture."""
+    return slice(*(round(size * (1 / 3 + edge / (3 * _CODE_SQUARES))) for edge in (place, place + 1)))
+
+
 def write_video(
     path: Path,
     pictures: Sequence[np.ndarray],
     *,
-    fps: int = 25,
+    fps: int | Fraction = 25,
     ticks: Sequence[int] | None = None,
     ticks_per_s: int | None = None,
     codec: str = "libx264",
@@ -88,10 +130,31 @@ def write_video(
         for number, picture in enumerate(pictures):
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
             frame.pts = number if ticks is None else ticks[number]
-            frame.time_base = Fraction(1, ticks_per_s or fps)
+            frame.time_base = Fraction(1, ticks_per_s) if ticks_per_s else 1 / Fraction(fps)
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     return path
+
+
+def remuxed(
+    path: Path,
+    result: Path,
+    change: Callable[[int, av.Packet], bool | None] = lambda number, packet: True,
+    container_options: dict[str, str] | None = None,
+    container_format: str | None = None,
+) -> Path:
+    """A copy of a film's packets in another file. ``change`` may alter each, by its number; False leaves it out."""
+    with (
+        av.open(str(path)) as source,
+        av.open(str(result), "w", container_format, options=container_options or {}) as container,
+    ):
+        stream = container.add_stream_from_template(source.streams.video[0])
+        packets = [packet for packet in source.demux(video=0) if packet.size]
+        for number, packet in enumerate(packets):
+            if change(number, packet) is not False:
+                packet.stream = stream
+                container.mux(packet)
+    return result
 
 
 def write_sound(path: Path, seconds: float = 0.5) -> Path:
