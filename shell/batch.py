@@ -16,6 +16,7 @@ from ..core.output_files import check_writable
 from . import places
 from .batching.blender_hand import VARIABLE as BLENDER_VARIABLE
 from .batching.job import RETARGET, STAGES, Job
+from .batching.rig_opening import ASKED
 from .batching.stage_result import DONE, StageResult
 from .reporting import Reporter
 
@@ -81,6 +82,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     how.add_argument(
         "--retries", type=times, default=3, metavar="N", help="how often what failed for now is tried again"
     )
+    # A batch asks the Blender that bakes for it, in a process of Blender's; nobody else needs to.
+    parser.add_argument(ASKED, nargs="*", metavar="RIG", help=argparse.SUPPRESS)
 
 
 def part(text: str) -> tuple[int, int]:
@@ -100,19 +103,24 @@ def times(text: str) -> int:
 
 def run(options: argparse.Namespace, reporter: Reporter) -> int:
     """Read all jobs, say everything that is wrong with them, and bring them to their end."""
+    if options.ask_blender is not None:
+        return _answered(options.ask_blender, reporter)
     from .batching.job_file import read_jobs
     from .batching.jobs_told import as_values, told
+    from .batching.known_rigs import KnownRigs
     from .batching.out_folder import OutFolder
 
-    jobs = chosen(read_jobs(options.jobs, options.output, reporter), options)
+    if options.blender is not None:
+        places.check_input(options.blender, "Blender")
+        os.environ[BLENDER_VARIABLE] = str(options.blender.resolve())
+    rigs = KnownRigs(options.output.resolve())
+    jobs = chosen(read_jobs(options.jobs, options.output, reporter, rigs), options)
     if options.dry_run:
         reporter.result(told(jobs), {"jobs": as_values(jobs)})
         return EXIT_DONE
     out = OutFolder(options.output.resolve())
     check_writable(out.hidden / "locks" / "try", "Choose another folder with -o.")
-    if options.blender is not None:
-        places.check_input(options.blender, "Blender")
-        os.environ[BLENDER_VARIABLE] = str(options.blender.resolve())
+    rigs.keep()
     with _engine(options, out, reporter) as engine:
         tally = _coordinated(jobs, engine, out, options, reporter)
     code, report = tally.exit_code, None
@@ -124,6 +132,18 @@ def run(options: argparse.Namespace, reporter: Reporter) -> int:
         code = code or problem.exit_code
     reporter.result(_summary(tally, len(jobs), report), _values(tally, len(jobs), report) | {"exit_code": code})
     return code
+
+
+def _answered(rig: Sequence[str], reporter: Reporter) -> int:
+    """Tell a batch the version of the Blender that this runs in. Raises KeyliftError when ``rig`` won't do there."""
+    from .batching.blender_hand import own_version
+    from .batching.rig_opening import open_rig_here
+
+    if rig:
+        address, bone_map, path_on, limbs = rig
+        open_rig_here((address, bone_map, path_on, limbs))
+    reporter.result("", {"blender": own_version()})
+    return EXIT_DONE
 
 
 def chosen(jobs: Sequence[Job], options: argparse.Namespace) -> list[Job]:

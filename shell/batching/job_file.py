@@ -24,7 +24,9 @@ from .bad_jobs import BadJobsError, Problems
 from .clip_search import ClipSearch, why_no_clip
 from .job import Job
 from .job_names import JobNames, why_no_job_name
-from .job_values import SettingsReader, check_rigs, meant, printable, shown, why_no_path
+from .job_values import SettingsReader, meant, printable, shown, why_no_path
+from .known_rigs import KnownRigs
+from .rig_opening import Rig, check_rigs
 from .wanted_job import CLIP_IN_NAME, Table, WantedJob
 
 MAX_JOB_FILE_BYTES = 64 << 20
@@ -46,13 +48,14 @@ _MAX_PATH = 4096
 # ---- The file -------------------------------------------------------------------------------------------------------
 
 
-def read_jobs(source: Path, output: Path, reporter: Reporter) -> list[Job]:
+def read_jobs(source: Path, output: Path, reporter: Reporter, known: KnownRigs | None = None) -> list[Job]:
     """The jobs in a job file (.toml, .json), or of every clip in a folder, or of one clip; at least one.
 
     output: where takes will go; nothing in it becomes a job
+    known:  rigs that need not be opened, to which those are added that were and will do
     Raises BadJobsError with everything that is wrong.
     """
-    return _Reading(source, output, reporter).jobs()
+    return _Reading(source, output, reporter, known or KnownRigs(output)).jobs()
 
 
 def _is_job_file(source: Path) -> bool:
@@ -140,8 +143,8 @@ def _lines_of_jobs(text: str, count: int) -> list[int | None]:
 class _Reading:
     """One reading of what is to be done."""
 
-    def __init__(self, source: Path, output: Path, reporter: Reporter) -> None:
-        self._source, self._output, self._reporter = source, output, reporter
+    def __init__(self, source: Path, output: Path, reporter: Reporter, known: KnownRigs) -> None:
+        self._source, self._output, self._reporter, self._known_rigs = source, output, reporter, known
         self._problems = Problems()
         self._base = os.path.abspath(source.parent if not source.is_dir() else source)
         self._out = os.path.realpath(output)
@@ -305,16 +308,20 @@ class _Reading:
             told(f"people: a keypoints file holds one person, and there are {len(one.settings.people)} names.")
 
     def _check_rigs(self, wanted: Sequence[WantedJob]) -> None:
-        """Open each rig once, whichever jobs want it."""
-        tables: dict[tuple[str, ...], dict[int, Table]] = {}
+        """Open each rig once, whichever jobs want it, unless it is known to do."""
+        tables: dict[Rig, dict[int, Table]] = {}
+        files: dict[Rig, tuple[str, ...]] = {}
         for one in wanted:
-            if one.settings.rig_seen is not None:
-                tables.setdefault(one.settings.rig_seen, {}).setdefault(one.table.number, one.table)
-        if not tables:
-            return
-        for places, wrong in zip(tables.values(), check_rigs(list(tables), self._reporter), strict=True):
-            for table in places.values() if wrong else ():
-                self._problems.add(table, wrong)
+            rig = one.settings.rig_seen
+            if rig is not None:
+                tables.setdefault(rig, {}).setdefault(one.table.number, one.table)
+                files[rig] = one.settings.retarget.files
+        unknown = [rig for rig in tables if not self._known_rigs.fits(rig, files[rig])]
+        for rig, wrong in zip(unknown, check_rigs(unknown, self._reporter) if unknown else (), strict=True):
+            if wrong == "":
+                self._known_rigs.found_to_fit(rig, files[rig])
+            for table in tables[rig].values() if wrong else ():
+                self._problems.add(table, str(wrong))
 
     def _check_output(self) -> None:
         if why := why_no_path(self._out):

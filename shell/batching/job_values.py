@@ -6,7 +6,7 @@ import argparse
 import difflib
 import os
 import unicodedata
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -24,6 +24,7 @@ from ..arguments import (
 from ..reporting import Reporter
 from ..retarget import SCENE_ENDINGS
 from .job import DETECT, EVERYBODY, KEPT_ENDINGS, LIFT, RETARGET, USUAL_ENDINGS, USUAL_RIG, StageOrder
+from .rig_opening import Rig
 
 METARIG = "rigify_metarig"
 _DECLARED_BY: dict[str, tuple[Callable[[argparse.ArgumentParser], None], ...]] = {
@@ -380,7 +381,7 @@ class Settings:
     lift: StageOrder
     retarget: StageOrder
     problems: tuple[str, ...] = ()
-    rig_seen: tuple[str, ...] | None = None
+    rig_seen: Rig | None = None
 
     @property
     def everybody(self) -> bool:
@@ -446,7 +447,10 @@ class SettingsReader:
             problems.append(f'people: {len(people)} names for one person. Write person = "all", or one name.')
         rig_seen = None
         if any(ending not in KEPT_ENDINGS for ending in endings) and options["rig"].value != SKELETON:
-            rig_seen = tuple(str(self._of(options, key).value) for key in ("rig", "map", "path_on", "limbs"))
+            rig, bone_map, path_on, limbs = (
+                str(self._of(options, key).value) for key in ("rig", "map", "path_on", "limbs")
+            )
+            rig_seen = (rig, bone_map, path_on, limbs)
         return Settings(endings, people, detect, lift, retarget, tuple(problems), rig_seen)
 
     def _of(self, options: Mapping[str, Value], key: str) -> Value:
@@ -483,35 +487,3 @@ class SettingsReader:
             settle_weights(asked, self._reporter)
             self._in_use = self._values.read("weights", asked.weights)
         return self._in_use
-
-
-def check_rigs(rigs: Sequence[tuple[str, ...]], reporter: Reporter) -> list[str]:
-    """Open each rig of ``Settings.rig_seen`` in Blender; what is wrong with each, empty where nothing is.
-
-    Where this Python has no Blender nothing is opened, which is noted: whoever retargets looks again.
-    """
-    from ...core.progress import report
-    from ..retarget import BlenderMissingError, check_rig
-
-    wrong = []
-    with reporter.stage("rigs", "Opening the rigs") as progress:
-        for done, (rig, bone_map, path_on, limbs) in enumerate(rigs):
-            report(progress, done, len(rigs))
-            parser = argparse.ArgumentParser(add_help=False)
-            add_rig_options(parser)
-            add_take_options(parser)
-            options = parser.parse_args(
-                [f"--rig={rig}", f"--map={bone_map}", f"--path-on={path_on}", f"--limbs={limbs}"]
-            )
-            options.output = [Path("take.blend")]
-            try:
-                check_rig(options, reporter)
-                wrong.append("")
-            except BlenderMissingError:
-                reporter.note("This Python has no Blender, so rigs are looked at only when they get their keyframes.")
-                return [""] * len(rigs)
-            except (Cancelled, TryAgainError):
-                raise
-            except KeyliftError as problem:
-                wrong.append(f"rig: {problem}")
-    return wrong

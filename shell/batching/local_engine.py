@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
 from collections import deque
@@ -159,9 +160,7 @@ class LocalEngine:
         while self._busy() and time.monotonic() < given_up_at:
             time.sleep(0.1)
         for executor in self._executors():
-            for process in _processes(executor):
-                with suppress(psutil.Error):
-                    process.kill()
+            end_processes(executor)
 
     def _busy(self) -> bool:
         with self._lock:
@@ -184,6 +183,13 @@ def _processes(executor: ProcessPoolExecutor | None) -> list[psutil.Process]:
     return found
 
 
+def end_processes(executor: ProcessPoolExecutor) -> None:
+    """End what works for an executor, whatever it is at."""
+    for process in _processes(executor):
+        with suppress(psutil.Error):
+            process.kill()
+
+
 def prepare_process(stop: Any) -> None:
     """Make a process one that works for a batch: on one core, deaf to ctrl-C, and gone when its batch is gone."""
     from . import stage_running
@@ -193,9 +199,18 @@ def prepare_process(stop: Any) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     for name in _THREAD_LIMITS:
         os.environ[name] = "1"
+    _find_blender_as_if_nobody_had_loaded_it()
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
+
+
+def _find_blender_as_if_nobody_had_loaded_it() -> None:
+    """Leave out the folders that Blender put on the path of whoever began this process.
+
+    Python would find in them what Blender has for itself under the name ``bpy``, which can't be loaded without it.
+    """
+    sys.path[:] = [folder for folder in sys.path if not os.path.isfile(os.path.join(folder, "bpy", "__init__.py"))]
 
 
 def _end_with(sentinel: Any) -> None:

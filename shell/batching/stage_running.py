@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from ... import __version__
 from ...core.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_TRY_AGAIN, KeyliftError
 from ...core.output_files import written_whole
-from .blender_hand import hand, installed_blender
+from .blender_hand import hand, installed_blender, own_version
 from .job import DETECT, KEYPOINTS_ENDING, LIFT, POSE_ENDING, RETARGET, Job
 from .out_folder import ADVICE, DONE_FILE, BusyError, OutFolder, digest, made_whole, read_json, write_json
 from .stage_reporter import StageReporter
@@ -360,7 +360,7 @@ class _Take:
             },
             "outputs": [{"file": file.name, "bytes": file.stat().st_size, "sha256": _content(file)} for file in files],
             "seconds": {**about.get("seconds", {}), RETARGET: round(seconds, 3)},
-            "versions": {"python": platform.python_version(), "system": platform.system(), **_blender()},
+            "versions": {"python": platform.python_version(), "system": platform.system(), **_blender(job)},
             "warnings": [*about.get("warnings", []), *about.get("notes", []), *notes],
             "quality": about["quality"],
             "weights": about.get("weights"),
@@ -383,12 +383,11 @@ def _is_as_made(file: Path, made: Mapping[str, Any]) -> bool:
         return False
 
 
-def _blender() -> dict[str, str]:
+def _blender(job: Job) -> dict[str, str]:
     """The version of Blender, where it took part."""
-    import sys
-
-    bpy = sys.modules.get("bpy")
-    return {} if bpy is None else {"blender": str(bpy.app.version_string)}
+    if not job.needs_blender:
+        return {}
+    return {"blender": hand.version if installed_blender() else own_version()}
 
 
 _STAGES: dict[str, Callable[[Job, StageResult | None, OutFolder, bool], StageResult]] = {

@@ -19,6 +19,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from bare_python import bare_python
+from checkout import ROOT
+from keylift.addon.worker_client import WorkerProgram
 from keylift.core.errors import EXIT_USAGE
 from keylift.core.weights import use_weights
 from keylift.core.weights.names import alike, why_no_name
@@ -30,6 +33,7 @@ from keylift.shell.batching.job_file import read_jobs
 from keylift.shell.batching.job_names import safe_name, why_no_job_name
 from keylift.shell.batching.job_values import ValueReader
 from keylift.shell.batching.jobs_told import as_values, told
+from keylift.shell.batching.known_rigs import KnownRigs
 from keylift.shell.capture_by_worker import argv_of
 from keylift.shell.reporting import Reporter
 from weights_samples import small_weights
@@ -652,20 +656,30 @@ def test_a_good_rig_is_a_file_of_its_job(tmp_path: Path) -> None:
     assert job.needs_blender
 
 
-def test_rigs_wait_where_there_is_no_blender(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_rigs_wait_where_there_is_no_blender(tmp_path: Path) -> None:
     clips(tmp_path, "a.mp4")
     (tmp_path / "hero.bvh").write_text("HIERARCHY\nROOT Hips\n")
-    for module in [name for name in sys.modules if name.startswith("keylift.addon")]:
-        monkeypatch.delitem(sys.modules, module)
-    monkeypatch.setitem(sys.modules, "bpy", None)
     (tmp_path / "jobs.toml").write_text(ONE + 'rig = "hero.bvh"')
-    (job,) = read_jobs(tmp_path / "jobs.toml", tmp_path / "out", Reporter())
-    assert job.retarget.files == (str(tmp_path / "hero.bvh"),)
-    assert "has no Blender" in capsys.readouterr().err
+    program = WorkerProgram(bare_python(tmp_path / "env", without=("bpy",)), ROOT)
+    asked = program.command("batch", "jobs.toml", "-o", "out", "--dry-run")
+    run = subprocess.run(asked, cwd=tmp_path, env=program.environment(), capture_output=True, text=True)
+    assert run.returncode == 0 and "has no Blender" in run.stderr and "hero.bvh" in run.stdout, run.stderr
     (tmp_path / "hero.bvh").write_text("HIERARCHY\n")
     assert "is not a .bvh file" in problems(tmp_path, ONE + 'rig = "hero.bvh"')[0]
+
+
+def test_a_rig_that_will_do_is_known_until_it_changes(tmp_path: Path) -> None:
+    rig, own = ("hero.bvh", "auto", "", "fk"), str(tmp_path / "hero.bvh")
+    Path(own).write_text("HIERARCHY\nROOT Hips\n")
+    out = tmp_path / "out"
+    known = KnownRigs(out)
+    known.found_to_fit(rig, [own])
+    assert not KnownRigs(out).fits(rig, [own]) and not out.exists()
+    known.keep()
+    assert KnownRigs(out).fits(rig, [own])
+    assert not KnownRigs(out).fits((*rig[:3], "ik"), [own])
+    Path(own).write_text("HIERARCHY\nROOT Pelvis\n")
+    assert not KnownRigs(out).fits(rig, [own])
 
 
 def test_blender_is_loaded_only_where_a_job_needs_it(tmp_path: Path) -> None:
