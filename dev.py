@@ -5,6 +5,7 @@
     python dev.py matrix      the retarget tests on every Blender that Keylift works with, oldest to newest
     python dev.py gui         the extension in a real Blender's window, by mouse; pictures in gui-output/
     python dev.py extension   the Blender extension as dist/keylift-VERSION.zip
+    python dev.py docs        the documentation as a site in build/site/
     python dev.py clean       remove what this script made in the checkout, .venv included
 
 Each makes .venv once, from requirements.lock (matrix makes one for each Blender, in .venv-matrix); the next run
@@ -24,6 +25,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import webbrowser
 import zipfile
 from pathlib import Path
 from typing import NamedTuple
@@ -83,6 +85,7 @@ MATRIX_LEAVES_OUT = (
 GUI_SUITES = {"trixie": "Blender 4.3", "sid": "Blender 5.2"}
 GUI_TESTS = "tests/gui"
 GUI_OUTPUT = ROOT / "gui-output"
+SITE = ROOT / "build" / "site"
 # Blender 4.2 as a module crashes while the process ends, once an add-on has registered a panel. Its work is done by
 # then, so the process is left without the last rites of C++.
 RUN_PYTEST = (
@@ -624,6 +627,26 @@ def extension() -> int:
     return 0
 
 
+def build_site(site: Path, python: Path | str = sys.executable) -> int:
+    """Build the documentation into the folder ``site`` and return Sphinx's exit code; a warning is an error."""
+    shutil.rmtree(str(site), ignore_errors=True)
+    # Pages say what the sources say, which Sphinx does not know: everything is read anew each time.
+    command = [str(python), "-m", "sphinx", "-E", "-W", "--keep-going", "-q", "-b", "html"]
+    command += ["-d", str(site.with_name(f"{site.name}-read")), str(ROOT / "docs"), str(site)]
+    return subprocess.run(command, cwd=str(ROOT), env=clean_environment()).returncode
+
+
+def docs(open_it: bool) -> int:
+    """Build build/site, and show it in a browser where that is wanted."""
+    if build_site(SITE, ensure_venv()) != 0:
+        say("== FAILED: the documentation (see above)")
+        return 1
+    say("Made build/site. Open build/site/index.html, or run: python dev.py docs --open")
+    if open_it:
+        webbrowser.open((SITE / "index.html").as_uri())
+    return 0
+
+
 def clean() -> int:
     """Remove what this script made in the checkout. Fetched clips and models stay in the user's cache."""
     for name in (
@@ -648,7 +671,7 @@ def clean() -> int:
 def main(arguments: list[str]) -> int:
     """Run one command and return its exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    commands = parser.add_subparsers(dest="command", required=True, metavar="demo|test|matrix|gui|extension|clean")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="demo|test|matrix|gui|extension|docs|clean")
     commands.add_parser("demo", help="footage of a person becomes an animated rig in demo-output/")
     testing = commands.add_parser("test", help="style, types and every test")
     testing.add_argument("--fast", action="store_true", help="leave out the slow tests")
@@ -668,6 +691,8 @@ def main(arguments: list[str]) -> int:
     )
     in_window.add_argument("--keep", action="store_true", help="leave that Blender's settings and files for a look")
     commands.add_parser("extension", help="build the Blender extension")
+    documentation = commands.add_parser("docs", help="build the documentation as a site")
+    documentation.add_argument("--open", action="store_true", help="show it in a browser")
     commands.add_parser("clean", help="remove what this script made in the checkout")
     cut = arguments.index("--") if "--" in arguments else len(arguments)
     own, passed_on = arguments[:cut], arguments[cut + 1 :]
@@ -684,6 +709,8 @@ def main(arguments: list[str]) -> int:
             return matrix(options.only or list(MATRIX), passed_on)
         if options.command == "gui":
             return gui(options.suite, options.keep, passed_on)
+        if options.command == "docs":
+            return docs(options.open)
         return {"demo": demo, "extension": extension, "clean": clean}[options.command]()
     except SetupError as problem:
         print(f"dev.py: {problem}", file=sys.stderr)
