@@ -4,7 +4,9 @@ Three things are counted. Scene frames are what the timeline shows. Clip frames 
 is where the clip begins on the timeline (``frame_start``), whatever picture that is. Pictures are counted from 0 as
 they come out of the file; clip frame 1 shows picture ``frame_offset``. Blender gives every frame of a film the same
 length, and shows at each the last picture that has begun by then: of footage with a variable frame rate some pictures
-stay for several frames, and some are never seen. Pictures of a sequence are found by the number in their name.
+stay for several frames, and some are never seen. How long that is may have little to do with how long pictures last: a
+phone's film of about 30 pictures a second may be shown at 120 frames a second. A scene keeps step with its footage only
+at the rate that Blender shows it at. Pictures of a sequence are found by the number in their name.
 """
 
 from __future__ import annotations
@@ -34,6 +36,8 @@ _TURNS_FOOTAGE = (4, 4, 0)
 # Ticks a second that clocks in files have; those of 1 / 90000 s and shorter are too short to matter.
 _COARSE_CLOCKS = (600, 1000)
 _FINEST_CLOCK = 90000
+# Parts of a picture's time that rounded clocks are off by, and by how much rates differ that are not the same.
+_EVENLY, _ANOTHER_RATE = 0.05, 0.02
 _MOST_BOXES = 10000
 
 
@@ -54,14 +58,42 @@ def clip_frames(clip: bpy.types.MovieClip, time_s: np.ndarray, frame_index: np.n
     frame_index: (F,) the pictures' numbers in the footage, counted from 0
     Of pictures that share a frame Blender shows the last.
     """
-    if clip.source == "SEQUENCE":
-        position = _numbers_from_first(clip, time_s, frame_index)
-    elif clip.fps > 0:
-        track = _picture_track(clip_path(clip))
-        position = _first_shown(time_s, _exact_rate(clip.fps), _clock(time_s) if track is None else track.ticks_per_s)
-    else:
-        position = frame_index
+    position = np.ceil(_positions(clip, time_s, frame_index) - 1e-6)
     return position.astype(np.int64) + 1 - clip.frame_offset
+
+
+def first_clip_frame(clip: bpy.types.MovieClip, time_s: np.ndarray, frame_index: np.ndarray) -> int:
+    """The clip frame nearest to where the first of these pictures begins; times and numbers as in ``clip_frames``.
+
+    What begins between two frames shows from the later one on; a take that lay there throughout would be late by up to
+    a frame.
+    """
+    return int(np.round(_positions(clip, time_s, frame_index)[0])) + 1 - int(clip.frame_offset)
+
+
+def shown_rate(clip: bpy.types.MovieClip, time_s: np.ndarray, frame_index: np.ndarray) -> float | None:
+    """Frames a second at which a scene keeps step with the clip; None where nobody can tell.
+
+    Times and numbers of the pictures as in ``clip_frames``.
+    """
+    counted = clip.source == "SEQUENCE" or (clip.fps > 0 and _is_counted(_picture_track(clip_path(clip)), time_s))
+    if counted and len(time_s) > 1:
+        position = _positions(clip, time_s, frame_index)
+        rate = float(position[-1] - position[0]) / float(time_s[-1] - time_s[0])
+        return rate if rate > 0 else None
+    return _exact_rate(clip.fps) if not counted and clip.fps > 0 else None
+
+
+def _positions(clip: bpy.types.MovieClip, time_s: np.ndarray, frame_index: np.ndarray) -> np.ndarray:
+    """(F,) how many frames after the first picture of the footage each begins."""
+    if clip.source == "SEQUENCE":
+        return np.asarray(_numbers_from_first(clip, time_s, frame_index), float)
+    track = _picture_track(clip_path(clip)) if clip.fps > 0 else None
+    if clip.fps <= 0 or _is_counted(track, time_s):
+        return np.asarray(frame_index, float)
+    # Blender looks for the picture that has begun at frame / rate, rounded to a tick of the file's clock.
+    ticks_per_s = _clock(time_s) if track is None else track.ticks_per_s
+    return (time_s - 0.5 / ticks_per_s) * _exact_rate(clip.fps)
 
 
 def is_shown(frames: np.ndarray) -> np.ndarray:
@@ -69,9 +101,14 @@ def is_shown(frames: np.ndarray) -> np.ndarray:
     return np.append(np.diff(frames) > 0, True)
 
 
-def _first_shown(time_s: np.ndarray, rate: float, ticks_per_s: int) -> np.ndarray:
-    """Blender looks for the picture that has begun at frame / rate, rounded to a tick of the file's clock."""
-    return np.ceil((time_s - 0.5 / ticks_per_s) * rate - 1e-6)
+def _is_counted(track: _PictureTrack | None, time_s: np.ndarray) -> bool:
+    """Whether pictures were counted at another rate than the file's own steady one: --fps, as for slow motion."""
+    if track is None or track.steady_fps is None or len(time_s) < 2:
+        return False
+    rate = frame_rate(time_s)
+    number = time_s * rate
+    evenly = np.abs(number - np.round(number)).max() < _EVENLY
+    return bool(evenly and abs(rate / track.steady_fps - 1) > _ANOTHER_RATE)
 
 
 def _clock(time_s: np.ndarray) -> int:
@@ -156,10 +193,15 @@ def picture_from_clip(co: np.ndarray, size_px: tuple[int, int], turn: Turn) -> n
 
 @dataclass(frozen=True)
 class _PictureTrack:
-    """The track of a file that holds its pictures. ticks_per_s: of the clock that their times are counted in"""
+    """The track of a file that holds its pictures.
+
+    ticks_per_s: of the clock that their times are counted in
+    steady_fps:  how many pictures a second it has by that clock; None where they don't last equally long
+    """
 
     turn: Turn
     ticks_per_s: int
+    steady_fps: float | None = None
 
 
 def _picture_track(path: Path) -> _PictureTrack | None:
@@ -176,7 +218,8 @@ def _picture_track(path: Path) -> _PictureTrack | None:
                         for header in _boxes(file, media, b"mdhd")
                     ]
                     if turn is not None and clocks and clocks[0] > 0:
-                        return _PictureTrack(turn, clocks[0])
+                        ticks = _steady_ticks(file, track)
+                        return _PictureTrack(turn, clocks[0], clocks[0] / ticks if ticks else None)
     except (OSError, struct.error):
         return None
     return None
@@ -223,3 +266,18 @@ def _ticks_per_s(file: BinaryIO, header: tuple[int, int]) -> int:
     content = file.read(24)
     place = 20 if content[:1] == b"\x01" else 12
     return int(struct.unpack(">I", content[place : place + 4])[0])
+
+
+def _steady_ticks(file: BinaryIO, track: tuple[int, int]) -> int | None:
+    """How many ticks each picture of a track lasts; None where they differ. The last one may be cut short."""
+    places = [track]
+    for kind in (b"mdia", b"minf", b"stbl", b"stts"):
+        places = [inner for place in places for inner in _boxes(file, place, kind)]
+    if not places:
+        return None
+    file.seek(places[0][0] + 4)
+    (entries,) = struct.unpack(">I", file.read(4))
+    if not 1 <= entries <= 2:
+        return None
+    runs = struct.unpack(f">{2 * entries}I", file.read(8 * entries))
+    return runs[1] or None if entries == 1 or runs[2] == 1 else None

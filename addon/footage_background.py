@@ -16,7 +16,7 @@ from ..core.picture_sequence import sequence_at
 from ..core.rotations import continuous, from_matrix
 from ..core.tracks import PoseTrack
 from .action_writing import AnimatedCurves, drop_action
-from .clip_frames import clip_frame_at, clip_frames, clip_path, picture_turn
+from .clip_frames import clip_frame_at, clip_frames, clip_path, first_clip_frame, picture_turn, shown_rate
 from .clip_lens import BLENDER_CAMERA_FROM_CAMERA, CameraPath, is_lens_of
 from .footage_choice import BACKGROUND_MARK, FIGURE_MARK
 from .keyframe_writing import frame_numbers
@@ -29,8 +29,8 @@ _PERSON_MARK = "keylift_camera_of_person"
 _SENSOR_WIDTH_MM = 36.0
 _WORTH_AN_ASPECT = 1e-3
 _WORTH_A_BEND_PX = 1.0
-# Footage and scene whose rates differ by less drift apart by less than a frame in half a minute.
-_SAME_RATE = 1e-3
+# Frames that footage and motion may be apart at the end of a take, and rates that are the same but for rounding.
+_APART_FRAMES, _SAME_RATE = 0.5, 1e-3
 # Where the camera of a new file stands, which nobody put there.
 _FACTORY_PLACE = (7.358891, -6.925791, 4.958309)
 
@@ -102,14 +102,35 @@ def add_footage_camera(pose: PoseTrack, world_scale: float) -> bpy.types.Object:
 
 
 def show_footage(
-    camera: bpy.types.Object, footage: Path | bpy.types.MovieClip, first_index: int, first_frame: float = 1.0
+    camera: bpy.types.Object, footage: Path | bpy.types.MovieClip, pose: PoseTrack, first_frame: float = 1.0
 ) -> bool:
     """Put the footage behind what ``camera`` sees. False when Blender can't read it; the animation is whole still.
 
-    first_index: number of the picture, counted from 0, that belongs to ...
-    first_frame: ... this frame of the scene
+    first_frame: frame of the scene that the pose's first one belongs to
     """
-    return _put_behind(camera, footage, first_index, first_frame) is not None
+    return _put_behind(camera, footage, pose, first_frame) is not None
+
+
+def film_rate(footage: Path, pose: PoseTrack) -> float | None:
+    """Frames a second at which a scene keeps step with the footage of ``pose``; None when Blender can't read it."""
+    picture = _first_picture(footage)
+    clip = None if picture is None else _opened(picture.resolve())
+    if clip is None:
+        return None
+    try:
+        return shown_rate(clip, pose.time_s, pose.frame_index)
+    finally:
+        bpy.data.movieclips.remove(clip)
+
+
+def rate_notes(name: str, rate: float, pose: PoseTrack) -> list[str]:
+    """What is worth telling where a scene has to run at another ``rate`` than its footage ``name`` has pictures."""
+    if abs(rate / pose.fps - 1) < _SAME_RATE:
+        return []
+    return [
+        f"'{name}' has about {pose.fps:.4g} pictures a second, and Blender shows it at {rate:.4g} frames a second. The "
+        "scene got that rate, so that footage and motion keep step."
+    ]
 
 
 def take_over(scene: bpy.types.Scene, camera: bpy.types.Object, lens: Camera) -> None:
@@ -246,11 +267,7 @@ def _with_footage(
     first_frame: float,
 ) -> list[str]:
     """Show the footage, and say what of it can't be as it should."""
-    index = int(pose.frame_index[0])
-    if isinstance(footage, bpy.types.MovieClip):
-        # Of footage whose rate varies Blender shows other pictures at other times than their number says.
-        index = int(clip_frames(footage, pose.time_s, pose.frame_index)[0]) - 1 + footage.frame_offset
-    background = _put_behind(camera, footage, index, first_frame)
+    background = _put_behind(camera, footage, pose, first_frame)
     if background is None:
         return [f"Blender can't show '{_name_of(footage)}', so the camera has no footage behind it."]
     shown = background.clip
@@ -268,19 +285,33 @@ def _with_footage(
                 f"The lens bends the picture by up to {_largest_bend_px(pose.camera):.0f} pixels, which Blender can't "
                 f"undo for '{_name_of(footage)}': the figure is off by as much at the edges. Set the lens in the clip."
             )
-    if abs(fps / pose.fps - 1) > _SAME_RATE and len(pose.time_s) > 1:
+    rate = shown_rate(shown, pose.time_s, pose.frame_index) or pose.fps
+    if abs(fps / rate - 1) * rate * (pose.time_s[-1] - pose.time_s[0]) > _APART_FRAMES:
         notes.append(
-            f"The scene has {fps:.4g} frames a second and the footage {pose.fps:.4g}: Blender shows a picture each "
+            f"The scene has {fps:.5g} frames a second, and Blender shows the footage at {rate:.5g}: a picture each "
             "frame, so the footage behind the scene runs away from the motion. Give the scene the footage's rate."
         )
-    return notes
+    else:
+        notes += rate_notes(_name_of(footage), rate, pose)
+    return notes + _unseen_end(shown, pose)
+
+
+def _unseen_end(clip: bpy.types.MovieClip, pose: PoseTrack) -> list[str]:
+    """Blender shows a film by its stamps and no longer than the file claims; joined recordings start theirs again."""
+    last = int(clip_frames(clip, pose.time_s, pose.frame_index)[-1]) + clip.frame_offset
+    if clip.source != "MOVIE" or last <= clip.frame_duration + max(clip.fps, 1):
+        return []
+    return [
+        f"Blender shows only the first {clip.frame_duration} frames of '{clip_path(clip).name}', of {last}: its time "
+        "stamps start again, or its length is wrong. The motion is complete. Convert the film to see all of it."
+    ]
 
 
 def _put_behind(
-    camera: bpy.types.Object, footage: Path | bpy.types.MovieClip, first_index: int, first_frame: float
+    camera: bpy.types.Object, footage: Path | bpy.types.MovieClip, pose: PoseTrack, first_frame: float
 ) -> Any:
     """The camera's background image, showing the footage; None when Blender can't read it."""
-    shown = _clip_showing(camera, footage, first_index, round(first_frame))
+    shown = _clip_showing(camera, footage, pose, round(first_frame))
     if shown is None:
         return None
     camera.data.show_background_images = True
@@ -295,13 +326,13 @@ def _put_behind(
 
 
 def _clip_showing(
-    camera: bpy.types.Object, footage: Path | bpy.types.MovieClip, first_index: int, first_frame: int
+    camera: bpy.types.Object, footage: Path | bpy.types.MovieClip, pose: PoseTrack, first_frame: int
 ) -> bpy.types.MovieClip | None:
-    """A clip that shows picture ``first_index`` at ``first_frame``. An artist's clip stays where it is."""
+    """A clip that shows the pose's first picture at ``first_frame``. An artist's clip stays where it is."""
     if isinstance(footage, bpy.types.MovieClip):
         if not _shows_something(footage):
             return None
-        if clip_frame_at(footage, first_frame) - 1 + footage.frame_offset == first_index:
+        if clip_frame_at(footage, first_frame) == first_clip_frame(footage, pose.time_s, pose.frame_index):
             return footage
         picture, name = clip_path(footage), f"{footage.name} behind {camera.name}"
     else:
@@ -314,7 +345,8 @@ def _clip_showing(
         return None
     clip.name = name
     clip[BACKGROUND_MARK] = camera.name
-    clip.frame_start, clip.frame_offset = first_frame, first_index
+    begins = first_clip_frame(clip, pose.time_s, pose.frame_index) - 1 + clip.frame_offset
+    clip.frame_start, clip.frame_offset = first_frame, begins
     if isinstance(footage, bpy.types.MovieClip):
         _copy_lens(footage, clip)
     return clip

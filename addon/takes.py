@@ -24,7 +24,7 @@ from .armature_reading import read_rest_pose
 from .blender_chatter import unheard
 from .contact_markers import write_contact_markers
 from .control_rigs import PropertyValues, property_values, read_controls
-from .footage_background import add_footage_camera, show_footage
+from .footage_background import add_footage_camera, film_rate, rate_notes, show_footage
 from .keyframe_writing import WrittenKeys, frame_numbers, write_keyframes
 from .rigs import animatable, fresh_scene, open_rig
 from .scene_export import export, exporter
@@ -198,7 +198,10 @@ def retarget_to_files(
     armature_object, mapped_by = _opened(rig, bone_map, pose)
     report(progress, 1, steps)
     scene = bpy.context.scene
-    fps = set_frame_rate(scene, pose.fps)
+    # Only a Blender file shows the footage; in others a scene's rate is best that of the pictures.
+    beside = footage if any(output.suffix.lower() == ".blend" for output in outputs) else None
+    rate = None if beside is None else film_rate(beside, pose)
+    fps = set_frame_rate(scene, rate or pose.fps)
     summary, motion = bake_take(
         pose,
         armature_object,
@@ -213,7 +216,9 @@ def retarget_to_files(
     frames = frame_numbers(motion, fps, FIRST_FRAME)
     scene.frame_start, scene.frame_end = FIRST_FRAME, max(FIRST_FRAME, round(float(frames[-1])))
     camera = add_footage_camera(pose, motion.world_scale)
-    if footage is not None and not show_footage(camera, footage, int(pose.frame_index[0])):
+    if beside is not None and rate is not None:
+        summary = replace(summary, warnings=(*summary.warnings, *rate_notes(beside.name, rate, pose)))
+    if footage is not None and not show_footage(camera, footage, pose):
         unseen = f"Blender can't show '{footage.name}', so the camera has no footage behind it. The keys are complete."
         summary = replace(summary, warnings=(*summary.warnings, unseen))
     scene.frame_set(FIRST_FRAME)

@@ -12,14 +12,16 @@ from .footage_choice import FIGURE_MARK
 def place_on_timeline(scene: bpy.types.Scene, clip: Any, pose: Any, match: str) -> tuple[float, float]:
     """Frames a second that keys are written for, and the frame of the scene that the pose's first frame belongs to.
 
-    match: FOOTAGE gives the scene the footage's rate and range, SCENE leaves it as it is, AUTO leaves it as it is when
-           something in it is animated already
+    match: FOOTAGE gives the scene the footage's range and the rate that Blender shows it at, SCENE leaves it as it is,
+           AUTO leaves it as it is when something in it is animated already
     """
+    from .clip_frames import shown_rate
     from .takes import set_frame_rate
 
     first = _first_scene_frame(clip, pose)
     if match == "FOOTAGE" or (match == "AUTO" and not is_animated(scene)):
-        fps = set_frame_rate(scene, pose.fps)
+        rate = None if clip is None else shown_rate(clip, pose.time_s, pose.frame_index)
+        fps = set_frame_rate(scene, rate or pose.fps)
         last = first + (pose.time_s[-1] - pose.time_s[0]) * fps
         scene.frame_start, scene.frame_end = max(0, round(first)), max(1, round(float(last)))
         return fps, first
@@ -27,12 +29,12 @@ def place_on_timeline(scene: bpy.types.Scene, clip: Any, pose: Any, match: str) 
 
 
 def _first_scene_frame(clip: Any, pose: Any) -> float:
-    """The frame of the scene at which the clip shows the pose's first picture."""
+    """The frame of the scene at which the pose's first picture begins in the clip."""
     if clip is None:
         return 1.0
-    from .clip_frames import clip_frames, scene_frame_at
+    from .clip_frames import first_clip_frame, scene_frame_at
 
-    return float(scene_frame_at(clip, int(clip_frames(clip, pose.time_s, pose.frame_index)[0])))
+    return float(scene_frame_at(clip, first_clip_frame(clip, pose.time_s, pose.frame_index)))
 
 
 def is_animated(scene: bpy.types.Scene) -> bool:

@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Any
 
 import av
+import av.sidedata.sidedata
 import numpy as np
 
 from .errors import FootageError
@@ -24,6 +25,16 @@ from .tracks import Source
 
 # Blender's own default for a folder of pictures, which carry no clock.
 DEFAULT_SEQUENCE_FPS = 24.0
+
+
+def _unknown_side_data(cls: type[av.sidedata.sidedata.Type], value: int) -> Any:
+    """PyAV 18 doesn't know all that its FFmpeg puts beside a picture, such as EXIF, and would raise ValueError."""
+    kind = object.__new__(cls)
+    kind._name_, kind._value_ = f"UNKNOWN_{value}", value
+    return kind
+
+
+av.sidedata.sidedata.Type._missing_ = classmethod(_unknown_side_data)  # type: ignore[assignment]
 
 # FFmpeg reads text as a terminal recording, and follows playlists to other files and hosts. None of that is footage.
 _NOT_FOOTAGE_FORMATS = frozenset("tty concat dash ffmetadata hls lavfi rtsp sdp webvtt srt ass".split())

@@ -226,7 +226,7 @@ def test_footage_by_its_path(clip: Any) -> None:
         assert shown_picture(view.camera, round(first_frame)) == 6
     gone = matched(walking(), folder / "nowhere.mp4")
     assert len(gone.notes) == 1 and "'nowhere.mp4'" in gone.notes[0]
-    assert not show_footage(gone.camera, folder / "nowhere.mp4", 0)
+    assert not show_footage(gone.camera, folder / "nowhere.mp4", walking())
 
 
 def test_distortion_is_taken_out_of_the_picture_where_blender_knows_of_it(clip: Any) -> None:

@@ -53,7 +53,7 @@ def film(tmp_path: Path) -> Path:
 
 def walking(camera: Camera | None = None) -> PoseTrack:
     pose, _ = filmed(walk(FRAMES), camera or Camera.guessed(SIZE_PX), camera_from_world())
-    return replace(pose, frame_index=pose.frame_index + 5)
+    return replace(pose, frame_index=pose.frame_index + 5, time_s=pose.time_s + 5 / pose.fps)
 
 
 def rig_file(folder: Path, rig: str = "cmu_mb") -> Path:

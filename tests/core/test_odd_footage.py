@@ -11,6 +11,7 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+from PIL import Image
 
 from footage_samples import (
     code_shown,
@@ -116,7 +117,8 @@ def test_joined_recordings(tmp_path: Path, ending: str, codec: str, second_start
     joined = tmp_path / f"joined.{ending}"
     joined.write_bytes(b"".join(half.read_bytes() for half in halves))
     gap_s = (second_starts - 250) / 25 if second_starts > 250 else 12 / 25
-    check(joined, np.concatenate([np.arange(12) / 25, gap_s + np.arange(12) / 25]))
+    footage = check(joined, np.concatenate([np.arange(12) / 25, gap_s + np.arange(12) / 25]))
+    assert footage.clock()._period_s == pytest.approx(1 / 25)
 
 
 @pytest.mark.parametrize("fps", [Fraction(25), Fraction(30), NTSC_FILM, Fraction(50)])
@@ -380,3 +382,19 @@ def test_a_picture_sequence_with_holes(tmp_path: Path) -> None:
     (tmp_path / "shot_0018.png").rename(tmp_path / "shot_9999999999.png")
     with pytest.raises(FootageError, match=r"Before 'shot_9999999999\.png'.*more than an hour"):
         open_footage(tmp_path)
+
+
+@pytest.mark.parametrize("ending", ["jpg", "png", "tif", "webp"])
+def test_photographs_as_cameras_write_them(tmp_path: Path, ending: str) -> None:
+    """With EXIF, in which a camera says how it was held; FFmpeg hands it on as something that PyAV 18 didn't know."""
+    upright = coded_picture(77)
+    across = upright.swapaxes(0, 1)
+    held = [upright, upright[:, ::-1], upright[::-1, ::-1], upright[::-1]]
+    held += [across, across[::-1], across[::-1, ::-1], across[:, ::-1]]
+    for orientation, stored in enumerate(held, start=1):
+        exif = Image.Exif()
+        exif[0x0112], exif[0x010F] = orientation, "Somebody's phone"
+        Image.fromarray(np.ascontiguousarray(stored)).save(tmp_path / f"a_{orientation}.{ending}", exif=exif)
+    frames = list(open_footage(tmp_path, fps=8).frames())
+    assert [code_shown(frame.rgb) for frame in frames] == [77] * 8
+    assert [frame.time_s for frame in frames] == list(np.arange(8) / 8)
