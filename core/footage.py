@@ -563,9 +563,10 @@ def _clock_notes(path: Path, own_fps: float, fps: float | None, stamps: _Stamps)
 
 def _claimed_frames(container: Any, stream: Any, fps: float) -> int | None:
     """How many pictures the file says that it shows; None where it says nothing."""
-    if stream.frames:
-        hidden = sum(entry.is_discard for entry in stream.index_entries) if "mp4" in container.format.name else 0
-        return max(1, stream.frames - hidden)
+    # The table of contents is what there is; the header's own number may be anything.
+    listed = sum(not entry.is_discard for entry in stream.index_entries) if "mp4" in container.format.name else 0
+    if listed or stream.frames:
+        return listed or int(stream.frames)
     if stream.duration:
         duration_s = float(stream.duration * stream.time_base)
     elif (end_s := _claimed_end_s(stream)) is not None:

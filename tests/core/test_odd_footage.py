@@ -272,6 +272,7 @@ def _with(path: Path, result: Path, box: bytes, place: int, kind: str, value: in
         *((b"mvhd", 16, ">I", value) for value in (0, 1, 0xFFFFFFFF)),
         *((b"tkhd", 20, ">I", value) for value in (0, 1, 0xFFFFFFFF)),
         *((b"mdhd", 16, ">I", value) for value in (0, 1, 0xFFFFFFFF)),
+        *((b"stts", 8, ">I", value) for value in (COUNT + 1, 0xFFFFFFF)),
         *((b"tkhd", place, ">I", value) for place in (76, 80) for value in (0, 1, 0x7FFFFFFF)),
         *((b"avc1", place, ">H", value) for place in (24, 26) for value in (1, 0xFFFF)),
     ],
@@ -284,7 +285,14 @@ def test_an_mp4_that_lies_about_its_length_or_size(
     frames = list(footage.frames())
     assert [code_shown(frame.rgb) for frame in frames] == list(range(COUNT))
     assert np.allclose([frame.time_s for frame in frames], np.arange(COUNT) / 25)
-    assert footage.size_px == (96, 64) and 20 < footage.fps < 30
+    assert footage.size_px == (96, 64) and 20 < footage.fps < 30 and footage.frame_count == COUNT
+
+
+@pytest.mark.parametrize("flags", ["frag_keyframe+empty_moov", "frag_keyframe", "faststart"])
+def test_an_mp4_written_in_pieces_knows_its_length(tmp_path: Path, plain: Path, flags: str) -> None:
+    """As recorders do that must not lose all when they are switched off: the head speaks of the first piece alone."""
+    film = remuxed(plain, tmp_path / "a.mp4", container_options={"movflags": flags})
+    assert check(film, np.arange(COUNT) / 25).frame_count == COUNT
 
 
 def test_a_matroska_film_that_claims_to_be_longer_is_whole(tmp_path: Path, plain: Path) -> None:
