@@ -52,6 +52,10 @@ class TryAgainError(KeyliftError):
     exit_code = EXIT_TRY_AGAIN
 
 
+class DeviceError(TryAgainError):
+    """The processor that computed (a GPU) failed. Nothing more can be computed on it in this process."""
+
+
 class Cancelled(KeyliftError):
     """The person (or the program above) asked to stop."""
 

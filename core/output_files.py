@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
+import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 from .errors import OutputError, TryAgainError
 
 ELSEWHERE = "Choose another place with -o."
+_BESIDE = ".keylift-"
+# In the folder beside, held by whoever writes there: the system lets go of it when that process ends, however it does.
+_HOLD = ".at-work"
+# Between the making of that file and the holding of it lies a moment.
+_YOUNG_S = 1.0
+_swept: set[Path] = set()
 _FULL = {errno.ENOSPC, errno.EDQUOT} if hasattr(errno, "EDQUOT") else {errno.ENOSPC}
 
 
@@ -57,10 +67,51 @@ def written_whole(path: Path, advice: str = ELSEWHERE) -> Iterator[Path]:
 @contextmanager
 def _beside(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".keylift-", dir=path.parent, ignore_cleanup_errors=True) as folder:
+    _sweep(path.parent)
+    with (
+        tempfile.TemporaryDirectory(prefix=_BESIDE, dir=path.parent, ignore_cleanup_errors=True) as folder,
+        open(Path(folder) / _HOLD, "wb") as hold,
+    ):
+        # Some network disks can't hold a file; whoever sweeps there can't either, and leaves it alone.
+        with suppress(OSError):
+            _take_hold(hold)
         beside = Path(folder) / path.name
         yield beside
         os.replace(beside, path)
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what processes that were killed had half written in ``folder``; once a process, since it lists it."""
+    if folder in _swept:
+        return
+    _swept.add(folder)
+    for left in folder.glob(f"{_BESIDE}*"):
+        with suppress(OSError):
+            if _is_left_behind(left):
+                shutil.rmtree(left, ignore_errors=True)
+
+
+def _is_left_behind(beside: Path) -> bool:
+    """Whether nobody writes in a folder of ours any more. Raises OSError when somebody does, or it is none of ours."""
+    with open(beside / _HOLD, "r+b") as hold:
+        if abs(time.time() - os.fstat(hold.fileno()).st_mtime) < _YOUNG_S:
+            # Looked at again with the next file.
+            _swept.discard(beside.parent)
+            return False
+        _take_hold(hold)
+    return True
+
+
+def _take_hold(file: IO[bytes]) -> None:
+    """Keep other processes from holding ``file`` until it is closed. Raises OSError when one holds it already."""
+    if sys.platform == "win32":
+        import msvcrt
+
+        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+    else:
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 @contextmanager

@@ -12,7 +12,16 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 
 from .. import __version__
-from ..core.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_TRY_AGAIN, EXIT_USAGE, KeyliftError
+from ..core.device_failures import OUT_OF_MEMORY, device_failure
+from ..core.errors import (
+    EXIT_DONE,
+    EXIT_FAILED,
+    EXIT_INTERRUPTED,
+    EXIT_TRY_AGAIN,
+    EXIT_USAGE,
+    KeyliftError,
+    TryAgainError,
+)
 from . import (
     adapt,
     batch,
@@ -81,9 +90,8 @@ BUG = (
 )
 STOPPED = "Stopped. Nothing half-done was left behind."
 MISSING_PACKAGE = "the Python package '{name}' is missing or broken ({problem}). `keylift doctor` says how to get it."
-OUT_OF_MEMORY = (
-    "The memory ran out. Close other programs, or take fewer frames at once with --frames, and run it again."
-)
+# What a library says that could not be loaded because there was no room for it.
+_NO_ROOM = ("cannot allocate memory", "failed to map segment", "not enough memory", "paging file is too small")
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -108,17 +116,24 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def recognised(problem: BaseException) -> BaseException:
+    """One of our own errors for a ``problem`` of the machine's that libraries call by many names; or the same."""
+    # torch says RuntimeError with "not enough memory" of the computer's own.
+    if isinstance(problem, MemoryError) or isinstance(problem, RuntimeError) and "not enough memory" in str(problem):
+        return TryAgainError(OUT_OF_MEMORY)
+    for one in (problem, problem.__cause__):
+        if isinstance(one, ImportError | OSError) and any(words in str(one).lower() for words in _NO_ROOM):
+            return TryAgainError(OUT_OF_MEMORY)
+    return device_failure(problem) or problem
+
+
 def explain(problem: BaseException) -> tuple[str, int]:
     """What to tell a person about ``problem``, and the exit code that goes with it."""
+    problem = recognised(problem)
     if isinstance(problem, KeyliftError):
         return str(problem), problem.exit_code
     if isinstance(problem, KeyboardInterrupt):
         return STOPPED, EXIT_INTERRUPTED
-    # torch says OutOfMemoryError (CUDA), or RuntimeError with "not enough memory" (CPU).
-    if isinstance(problem, MemoryError) or type(problem).__name__ == "OutOfMemoryError":
-        return OUT_OF_MEMORY, EXIT_TRY_AGAIN
-    if isinstance(problem, RuntimeError) and "not enough memory" in str(problem):
-        return OUT_OF_MEMORY, EXIT_TRY_AGAIN
     if isinstance(problem, OSError) and problem.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)):
         return "The disk is full. Free some space and run it again.", EXIT_TRY_AGAIN
     if isinstance(problem, OSError) and problem.filename is not None:
@@ -170,5 +185,5 @@ def run_command(argv: Sequence[str], reporter: Reporter | None = None, instead: 
         message, code = explain(KeyboardInterrupt() if reporter.stop_wanted else problem)
         if options.debug:
             traceback.print_exc()
-        reporter.failure(message, type(problem).__name__, code)
+        reporter.failure(message, type(recognised(problem)).__name__, code)
         return code

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from typing import Any, BinaryIO
 
 from .. import __version__
-from ..core.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_USAGE
+from ..core.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_TRY_AGAIN, EXIT_USAGE, DeviceError
 from ..core.worker_messages import (
     MAX_LINE_BYTES,
     PROTOCOL,
@@ -54,21 +54,22 @@ def run(options: argparse.Namespace, reporter: Reporter) -> int:
         os.nice(_NICENESS)
     line.say(Ready(PROTOCOL, __version__, platform.python_version()))
     while (request := line.next_request()) is not None:
-        _serve(request, line)
+        if not _serve(request, line):
+            return EXIT_TRY_AGAIN
     return EXIT_DONE
 
 
-def _serve(request: Request, line: _Line) -> None:
-    """Run one command and say how it ended."""
+def _serve(request: Request, line: _Line) -> bool:
+    """Run one command and say how it ended; False when this process is good for nothing more."""
     from .command_line import run_command
 
     with line.working_on(request.job) as reporter:
         if reporter.stop_wanted:
             reporter.failure("Stopped on request.", "Cancelled", EXIT_INTERRUPTED)
-            return
+            return True
         if request.argv[:1] == ("worker",):
             reporter.failure("A worker runs no other worker.", "usage", EXIT_USAGE)
-            return
+            return True
         said = io.StringIO()
         with contextlib.redirect_stderr(said):
             code = run_command(request.argv, reporter)
@@ -81,6 +82,8 @@ def _serve(request: Request, line: _Line) -> None:
                 reporter.result("", {})
             else:
                 reporter.failure(told[-1], "usage" if code == EXIT_USAGE else "silent", code)
+        # A GPU that failed stays so for a process; the next worker finds it well again.
+        return reporter.failed_as != DeviceError.__name__
 
 
 class EventReporter(Reporter):
@@ -90,6 +93,7 @@ class EventReporter(Reporter):
         super().__init__(as_json=True)
         self.job = job
         self.ended = False
+        self.failed_as = ""
         self._line = line
 
     def __enter__(self) -> EventReporter:
@@ -115,6 +119,7 @@ class EventReporter(Reporter):
         self._end(Finished(self.job, values))
 
     def failure(self, message: str, kind: str, exit_code: int) -> None:
+        self.failed_as = kind
         self._end(Failed(self.job, message, kind, exit_code))
 
     def _end(self, event: FromWorker) -> None:

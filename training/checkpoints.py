@@ -18,6 +18,7 @@ from safetensors.torch import save as serialised
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from ..core.device_failures import device_failure
 from ..core.errors import FileFormatError
 from ..core.output_files import written_whole
 from . import processes
@@ -193,6 +194,8 @@ def _put_back(path: Path, tensors: Mapping[str, Tensor], lesson: nn.Module, opti
         lesson.load_state_dict({n.removeprefix("lesson."): t for n, t in tensors.items() if n.startswith("lesson.")})
         optimiser.load_state_dict({**optimiser.state_dict(), "state": state})
     except (RuntimeError, ValueError) as problem:
+        if (failed := device_failure(problem)) is not None:
+            raise failed from problem
         raise FileFormatError(
             f"The checkpoint '{path}' doesn't fit this version of Keylift. {_ELSEWHERE}, or use the version it is from."
         ) from problem
