@@ -8,7 +8,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -51,6 +51,11 @@ _FEWEST_STAMPS = 5
 _BAD_STAMPS = 0.1
 # Stamps that leap on by more belong to another clock. Shorter pauses are kept: Blender shows them too.
 _LONGEST_PAUSE_S = 3600.0
+# Two moments that share a picture line by line make a comb: in many blocks of so many pixels, of which every fourth
+# column is looked at, lines are so many times, and at least so many grey levels, farther from the next than from the
+# one after it. Of films with moving people, 0.5 to 3 % of the blocks are like that; without a comb, 0.1 %.
+_COMB_BLOCK, _COMB_COLUMNS = 16, 4
+_COMB_RATIO, _COMB_LEAST, _COMB_SHARE = 1.2, 8, 0.003
 # A file that begins between key frames has pictures that can't be decoded, for no longer than this.
 _LONGEST_LEAD_S = 60.0
 
@@ -226,12 +231,16 @@ def _decoded(stream: Any, container: Any) -> Iterator[Any]:
 
 @dataclass(frozen=True)
 class _Upright:
-    """How a stored picture becomes the one to look at: pixels squared, then turned and mirrored by right angles."""
+    """How a stored picture becomes the one to look at: pixels squared, then turned and mirrored by right angles.
+
+    first_line: of interlaced footage, 0 or 1, with which the earlier half of a picture begins
+    """
 
     stored_size_px: tuple[int, int]
     transposed: bool = False
     flipped_x: bool = False
     flipped_y: bool = False
+    first_line: int = 0
 
     @classmethod
     def of(cls, picture: Any, pixel_aspect: float) -> _Upright:
@@ -257,6 +266,8 @@ class _Upright:
     def rgb(self, picture: Any) -> np.ndarray:
         """(H, W, 3) uint8, upright. A picture of another size (streams may change it) is brought to this one."""
         width, height = self.stored_size_px
+        if picture.interlaced_frame:
+            picture = _without_comb(picture, self.first_line)
         rgb = picture.to_ndarray(format="rgb24", width=width, height=height)
         if self.transposed:
             rgb = rgb.swapaxes(0, 1)
@@ -265,6 +276,36 @@ class _Upright:
         if self.flipped_y:
             rgb = rgb[::-1]
         return np.ascontiguousarray(rgb)
+
+
+def _without_comb(picture: Any, first_line: int) -> Any:
+    """The picture, or where its two halves show different moments, only the lines of the first of them.
+
+    Footage that is said to be interlaced often isn't, and what stands still has no comb: then all lines are of use.
+    """
+    rgb = picture.to_ndarray(format="rgb24")
+    if not _is_combed(rgb):
+        return picture
+    return av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb[first_line::2]), format="rgb24")
+
+
+def _is_combed(rgb: np.ndarray) -> bool:
+    """Whether somewhere lines differ from the next ones more than from those after the next.
+
+    rgb: (H, W, 3) uint8
+    """
+    # A few columns say as much as all.
+    green = rgb[:, ::_COMB_COLUMNS, 1].astype(np.int16)
+    rows, columns = (green.shape[0] - 2) // _COMB_BLOCK, green.shape[1] * _COMB_COLUMNS // _COMB_BLOCK
+    if not rows or not columns:
+        return False
+    high, wide = rows * _COMB_BLOCK, columns * _COMB_BLOCK // _COMB_COLUMNS
+    here, next_one, after = (green[first : first + high, :wide] for first in range(3))
+    to_next, to_after = (
+        np.abs(other - here).reshape(rows, _COMB_BLOCK, columns, -1).mean(axis=(1, 3)) for other in (next_one, after)
+    )
+    combed = (to_next > _COMB_RATIO * to_after) & (to_next > _COMB_LEAST)
+    return bool(combed.mean() > _COMB_SHARE)
 
 
 @dataclass(frozen=True)
@@ -413,7 +454,9 @@ class Video(Footage):
             stream = _picture_stream(container, path)
             picture = cls._first_picture(container, stream, path)
             aspect = stream.sample_aspect_ratio
-            upright = _Upright.of(picture, float(aspect) if aspect else 1.0)
+            # Of all kinds of footage, DV alone begins with the lower line.
+            first_line = int(stream.codec_context.name == "dvvideo")
+            upright = replace(_Upright.of(picture, float(aspect) if aspect else 1.0), first_line=first_line)
             stamps = cls._stamps(path)
             own_fps = _own_rate(stream, stamps)
             if fps is None:

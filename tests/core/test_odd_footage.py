@@ -361,6 +361,37 @@ def test_kinds_of_video(tmp_path: Path, name: str, codec: str, pixels: str, opti
     assert check(path, lead_s + np.arange(COUNT) / 25).fps == 25
 
 
+@pytest.mark.parametrize(
+    ("name", "codec", "size_px", "first_line", "options"),
+    [
+        ("camcorder.ts", "libx264", (96, 64), 0, {"x264-params": "interlaced=1:tff=1", "crf": "12"}),
+        ("broadcast.mpg", "mpeg2video", (96, 64), 0, {"flags": "+ildct+ilme", "b": "8M"}),
+        ("tape.dv", "dvvideo", (720, 576), 1, {"flags": "+ildct"}),
+    ],
+)
+def test_two_moments_in_a_picture_give_the_first(
+    tmp_path: Path, name: str, codec: str, size_px: tuple[int, int], first_line: int, options: dict[str, str]
+) -> None:
+    """Interlaced footage has every other line from half a picture later."""
+    count = 8
+    moments = coded_pictures(2 * count, *size_px)
+    woven = [earlier.copy() for earlier in moments[::2]]
+    for picture, later in zip(woven, moments[1::2], strict=True):
+        picture[1 - first_line :: 2] = later[1 - first_line :: 2]
+    path = tmp_path / name
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=25, options=options)
+        stream.width, stream.height, stream.pix_fmt = *size_px, "yuv420p"
+        for number, picture in enumerate(woven):
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            frame.pts, frame.time_base = number, Fraction(1, 25)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    with av.open(str(path)) as container:
+        assert next(container.decode(video=0)).interlaced_frame
+    check(path, np.arange(count) / 25, range(0, 2 * count, 2))
+
+
 def test_what_is_transparent_does_not_black_out_the_rest(tmp_path: Path) -> None:
     with av.open(str(tmp_path / "alpha.mov"), "w") as container:
         stream = container.add_stream("prores_ks", rate=25, options={"profile": "4444"})
