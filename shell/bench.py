@@ -1,24 +1,38 @@
-"""``keylift bench``: how fast lifting, training and retargeting are on this machine."""
+"""``keylift bench``: how fast each step is on this machine."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-from ..core.errors import EXIT_DONE
+from ..core.errors import EXIT_DONE, KeyliftError
 from .interruption import unbroken
 from .reporting import Reporter
 from .retarget import BlenderMissingError, check_blender
 
-SUMMARY = "measure how fast lifting, training and retargeting are here, against how it is done plainly"
-EXAMPLES = """  keylift bench
-        takes some minutes; let the machine do nothing else meanwhile
+SUMMARY = "measure how fast each step is here, against how it is done plainly"
+EXAMPLES = """  keylift bench -o bench
+        a quarter of an hour; let the machine do nothing else meanwhile. Writes bench/bench.json, .md and .png
+  keylift bench detect --footage dance.mp4
+        only how fast people are found, against a bare loop of decoding and detector
   keylift bench retarget --json
         only the way from a pose to keyframes, against keyframe_insert for every bone and frame; needs Blender
   keylift bench --quick --json
         small sizes, to see that all of it runs; its figures mean little
 """
-_ALL, _LIFT_AND_TRAIN, _RETARGET = "all", "lift-and-train", "retarget"
+ALL = "all"
+DETECT, LIFT_AND_TRAIN, RETARGET, START, LENGTH = "detect", "lift-and-train", "retarget", "start", "length"
+# Quick ones first.
+SECTIONS = (START, RETARGET, DETECT, LENGTH, LIFT_AND_TRAIN)
+_TITLES = {RETARGET: "retargeting", DETECT: "finding people", START: "the extension's start"}
+_ROUNDS_OF_STARTS = 5
+DEMO_CLIP = "cam03.mp4"
+
+
+class FootageMissingError(KeyliftError):
+    """There is nobody to be found."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,37 +40,88 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "what",
         nargs="?",
-        choices=[_ALL, _LIFT_AND_TRAIN, _RETARGET],
-        default=_ALL,
-        help="what to measure: lift-and-train, retarget, or all of it (default)",
+        choices=[ALL, *SECTIONS],
+        default=ALL,
+        help=f"what to measure: {', '.join(SECTIONS)}, or all of it (default)",
     )
     parser.add_argument("--quick", action="store_true", help="tiny sizes; the figures mean little")
     parser.add_argument("--device", choices=["auto", "cpu", "cuda", "mps"], default="auto", help="what it lifts on")
+    parser.add_argument(
+        "--footage", type=Path, metavar="FILE", help="film of one person to find; without, the demo's where it was run"
+    )
+    parser.add_argument(
+        "-o", "--output", type=Path, metavar="FOLDER", help="also write the figures as JSON, Markdown and a plot there"
+    )
 
 
 def run(options: argparse.Namespace, reporter: Reporter) -> int:
     """Measure, and tell the ratios."""
-    if options.what == _RETARGET:
-        check_blender()
-        retargeted = _retarget_measured(options, reporter)
-        reporter.result(_retarget_told(retargeted), {**retargeted, "quick": options.quick})
-        return EXIT_DONE
+    from .benching.machine import describe_machine, measure_limits
+    from .benching.page import check_place, headline, write_page
+
+    if options.output is not None:
+        check_place(options.output)
+    sections = SECTIONS if options.what == ALL else (options.what,)
+    measured: dict[str, Any] = {"quick": options.quick, "machine": describe_machine()}
     told: list[str] = []
-    measured: dict[str, Any] = {}
-    if options.what == _ALL:
-        # Blender first: a minute, where lifting and training take several.
+    for section in sections:
+        measure, tell = _SECTIONS[section]
         try:
-            check_blender()
-        except BlenderMissingError as problem:
-            reporter.note(f"Note: retargeting is not measured. {problem}")
-            told.append("retargeting: not measured, this Python has no Blender")
-            measured["retarget"] = None
+            found = measure(options, reporter)
+        except (BlenderMissingError, FootageMissingError) as problem:
+            if options.what != ALL:
+                raise
+            reporter.note(f"Note: {_TITLES[section]} is not measured. {problem}")
+            told.append(f"{_TITLES[section]}: not measured")
+            found = None
         else:
-            measured["retarget"] = _retarget_measured(options, reporter)
-            told.append(_retarget_told(measured["retarget"]))
-    lifted = _lift_and_train_measured(options, reporter)
-    reporter.result("\n".join([_lift_and_train_told(lifted), *told]), {**lifted, **measured, "quick": options.quick})
+            told += tell(found)
+        # The networks' figures, and those of a section that stands alone, have no name before them.
+        if isinstance(found, dict) and (section == LIFT_AND_TRAIN or options.what == RETARGET):
+            measured |= found
+        else:
+            measured[section] = found
+    if LIFT_AND_TRAIN in sections:
+        measured["limits"] = measure_limits()
+    measured |= headline(measured)
+    if options.output is not None:
+        told += [str(path) for path in write_page(options.output, measured, told)]
+    reporter.result("\n".join(told), measured)
     return EXIT_DONE
+
+
+def _detect_measured(options: argparse.Namespace, reporter: Reporter) -> dict[str, Any]:
+    from ..core.pose_model import cache_folder, pose_model
+    from .benching.detection_bench import FULL, QUICK, measure_detection
+
+    footage = options.footage or cache_folder() / "demo" / DEMO_CLIP
+    if options.footage is None and not footage.is_file():
+        raise FootageMissingError("It needs a film of one person: name one with --footage.")
+    with reporter.stage("model", "Getting the pose model") as progress:
+        model = pose_model("full", progress)
+    with reporter.stage("bench detect", "Measuring how people are found") as progress:
+        return measure_detection(footage, model, QUICK if options.quick else FULL, progress)
+
+
+def _start_measured(options: argparse.Namespace, reporter: Reporter) -> dict[str, Any]:
+    from .benching.start_bench import measure_start
+
+    try:
+        check_blender()
+    except BlenderMissingError as problem:
+        reporter.note(f"Note: the extension's start is not measured. {problem}")
+        blender = False
+    else:
+        blender = True
+    with reporter.stage("bench start", "Measuring how it starts") as progress:
+        return measure_start(1 if options.quick else _ROUNDS_OF_STARTS, blender, progress)
+
+
+def _length_measured(options: argparse.Namespace, reporter: Reporter) -> list[dict[str, float]]:
+    from .benching.length_bench import FULL_MINUTES, QUICK_MINUTES, measure_length
+
+    with reporter.stage("bench length", "Measuring longer and longer clips") as progress:
+        return measure_length(QUICK_MINUTES if options.quick else FULL_MINUTES, progress)
 
 
 def _lift_and_train_measured(options: argparse.Namespace, reporter: Reporter) -> dict[str, Any]:
@@ -67,74 +132,27 @@ def _lift_and_train_measured(options: argparse.Namespace, reporter: Reporter) ->
 
 
 def _retarget_measured(options: argparse.Namespace, reporter: Reporter) -> dict[str, Any]:
+    check_blender()
     from ..addon.retarget_bench import FULL, QUICK, run_retarget_bench
 
     with reporter.stage("bench retarget", "Measuring retargeting") as progress, unbroken(reporter):
         return run_retarget_bench(QUICK if options.quick else FULL, progress)
 
 
-def _retarget_told(measured: dict[str, Any]) -> str:
-    inserted, memory, reduced = measured["keyframe_insert"], measured["memory"], measured["reduced"]
-    lines = [f"retargeting, Blender {measured['blender']}, medians of {measured['rounds']}, feet planted:"]
-    lines += [
-        f"  {take['keyed_bones']} bones, {take['frames']} frames, {take['rotation_mode'].lower()}: "
-        f"{take['seconds']:.3f} s, {take['solve_seconds']:.3f} s of it to solve, {take['write_seconds']:.3f} s to "
-        f"write {take['keys']} keys"
-        for take in measured["takes"]
-    ]
-    lines += [
-        f"  {inserted['keyed_bones']} bones, {inserted['frames']} frames, keyframe_insert a bone and a frame: "
-        f"{inserted['seconds']:.2f} s; ours {inserted['ratio']:.0f}x as fast, {inserted['ratio_write_alone']:.0f}x "
-        "without the solve",
-        f"  {reduced['keyed_bones']} bones, {reduced['frames']} frames, whole take with "
-        f"{reduced['share_of_keys']:.0%} of the keys: {reduced['seconds']:.2f} s",
-        f"  memory: {memory['bytes_per_frame'][-1] / 1000:.1f} kB a frame at {memory['frames'][-1]} frames, "
-        f"{memory['ratio']:.2f}x that at {memory['frames'][0]}",
-    ]
-    return "\n".join(lines)
+def _told_by(name: str) -> Callable[[Any], list[str]]:
+    def tell(measured: Any) -> list[str]:
+        from .benching import telling
+
+        lines: list[str] = getattr(telling, name)(measured)
+        return lines
+
+    return tell
 
 
-def _lift_and_train_told(measured: dict[str, Any]) -> str:
-    inference, streaming, memory = measured["inference"], measured["streaming"], measured["memory"]
-    lines = [
-        f"{measured['device']}, {measured['threads']} threads, torch {measured['torch']}; medians of "
-        f"{measured['rounds']}, ours and the plain network in turn:",
-        f"lifting {inference['frames']} frames with flip, {_network(inference)}",
-    ]
-    for precision in ("float32", "bfloat16"):
-        if precision in inference:
-            off = 1000 * inference[precision]["largest_difference_m"]
-            lines.append(f"  {precision:<10} {_ratio(inference[precision])}, at most {off:.3g} mm off")
-    for training in measured["training"]:
-        lines.append(f"training, {_network(training)}, batch {training['batch']}, data included")
-        lines.append(f"  {_ratio(training)}, {training['samples_per_second']:.0f} windows a second")
-    views = measured["views"]
-    lines.append(
-        f"training on synthetic views, {views['channels']} channels, batch {views['batch']}: "
-        f"{views['seconds_per_step']:.3g} s a step, {views['making_share']:.0%} of it to make the views"
-    )
-    near, far = streaming["ms_per_frame"]
-    fields = streaming["receptive_fields"]
-    lines += [
-        f"streaming, a frame: {near:.2f} ms at {fields[0]} frames, {far:.2f} ms at {fields[1]}: "
-        f"{streaming['cost_ratio']:.2f}x for {streaming['parameter_ratio']:.2f}x the parameters",
-        f"memory: {memory['peak_mb'][0]:.0f} MB for {memory['frames'][0]} frames, {memory['peak_mb'][1]:.0f} MB for "
-        f"{memory['frames'][1]}",
-    ]
-    lines += [
-        f"from keypoints to the fitted pose, {lift['frames']} frames at 30 a second: {lift['seconds']:.2f} s, "
-        f"{lift['fit_vs_realtime']:.1f}x as fast as they play; {lift['without_fit_seconds']:.2f} s without the fit"
-        for lift in measured["lift"]
-    ]
-    return "\n".join(lines)
-
-
-def _network(measured: dict[str, Any]) -> str:
-    return f"{measured['receptive_field']}-frame network, {measured['channels']} channels"
-
-
-def _ratio(compared: dict[str, float]) -> str:
-    return (
-        f"{compared['ratio']:.2f}x as fast ({compared['seconds']:.3g} s, plain {compared['plain_seconds']:.3g} s; "
-        f"rounds from {compared['ratio_lowest']:.2f} to {compared['ratio_highest']:.2f})"
-    )
+_SECTIONS: dict[str, tuple[Callable[[argparse.Namespace, Reporter], Any], Callable[[Any], list[str]]]] = {
+    DETECT: (_detect_measured, _told_by("detect_told")),
+    START: (_start_measured, _told_by("start_told")),
+    LENGTH: (_length_measured, _told_by("length_told")),
+    LIFT_AND_TRAIN: (_lift_and_train_measured, _told_by("lift_and_train_told")),
+    RETARGET: (_retarget_measured, _told_by("retarget_told")),
+}

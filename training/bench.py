@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from ..core.lifter.dense_inference import DenseLifter
 from ..core.lifter.device import choose_device
@@ -147,6 +148,13 @@ def compared(ours: list[float], plain: list[float]) -> dict[str, float]:
     }
 
 
+def operations(work: Callable[[], Any]) -> int:
+    """Floating-point operations of the convolutions and matrix products in ``work``."""
+    with FlopCounterMode(display=False) as counter:
+        work()
+    return int(counter.get_total_flops())
+
+
 def _keypoints(frames: int) -> np.ndarray:
     return np.random.default_rng(0).uniform(-1, 1, (frames, _JOINTS, 2)).astype(np.float32)
 
@@ -175,10 +183,12 @@ def measure_inference(sizes: BenchSizes, device: torch.device) -> dict[str, Any]
     truth = plain.lift(keypoints)
     sides = [lambda lift=lift: lift(keypoints) for lift in lifts.values()]
     theirs, *ours = in_turn(lambda: plain.lift(keypoints), *sides, rounds=sizes.rounds)
+    gflop = operations(lambda: plain.lift(keypoints)) / 1e9
     result: dict[str, Any] = {
         "frames": sizes.clip_frames,
         "receptive_field": network.config.receptive_field,
         "channels": sizes.channels,
+        "gflop": gflop,
     }
     for (name, lift), seconds in zip(lifts.items(), ours, strict=True):
         difference = float(np.abs(lift(keypoints) - truth).max())
@@ -231,10 +241,12 @@ def measure_training(case: tuple[tuple[int, ...], int, int], sizes: BenchSizes, 
         rounds=sizes.rounds,
     )
     result = compared(own_seconds, plain_seconds)
+    gflop = operations(lambda: theirs.learn(theirs.batch(number) for number in range(sizes.steps))) / 1e9
     return {
         "receptive_field": network.config.receptive_field,
         "channels": channels,
         "batch": batch,
+        "gflop": gflop,
         "samples_per_second": sizes.steps * batch / result["seconds"],
         **result,
     }
