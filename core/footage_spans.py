@@ -16,7 +16,7 @@ import av
 import numpy as np
 
 from .errors import FootageError
-from .footage import _OPEN_OPTIONS, Footage, Frame, Pictures, Video, _Clock, _decoded, _opened, _picture_stream
+from .footage import _OPEN_OPTIONS, Footage, Frame, Pictures, Video, _decoded, _opened, _picture_stream
 from .footage import _whole_packets as whole_packets
 
 # A decoder has threads of its own; so many are enough where several decode at once.
@@ -104,17 +104,17 @@ class _Stamps:
                 return None
             return cls(shown, np.array(key)[order], stream.time_base)
 
-    def times_s(self, fps: float) -> np.ndarray:
+    def times_s(self, video: Video) -> np.ndarray:
         """(F,) as a reader from the start would tell them."""
-        clock = _Clock(fps)
-        return np.array([clock.time_s(float(t) * self.tick_s.numerator / self.tick_s.denominator) for t in self.ticks])
+        clock, tick_s = video.clock(), self.tick_s
+        return np.array([clock.time_s(float(tick) * tick_s.numerator / tick_s.denominator) for tick in self.ticks])
 
 
 class _StampedVideo(RandomAccess):
     def __init__(self, video: Video, stamps: _Stamps) -> None:
         super().__init__(len(stamps.ticks), np.flatnonzero(stamps.key))
         self._video, self._stamps = video, stamps
-        self._times_s = stamps.times_s(video.fps)
+        self._times_s = stamps.times_s(video)
 
     @classmethod
     def of(cls, video: Video) -> _StampedVideo | None:
