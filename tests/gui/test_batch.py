@@ -39,8 +39,9 @@ found = {{}}
 for name in {takes!r}:
     bpy.ops.wm.open_mainfile(filepath=f"{out}/{{name}}.blend")
     figure = next(one for one in bpy.data.objects if one.animation_data and one.animation_data.action)
-    curves = figure.animation_data.action.fcurves
-    found[name] = [figure.name, max(len(curve.keyframe_points) for curve in curves), len(bpy.data.movieclips)]
+    action = figure.animation_data.action
+    bag = action if hasattr(action, "fcurves") else action.layers[0].strips[0].channelbags[0]
+    found[name] = [figure.name, max(len(curve.keyframe_points) for curve in bag.fcurves), len(bpy.data.movieclips)]
 print("found" + json.dumps(found))
 """
 

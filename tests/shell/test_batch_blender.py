@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
+import time
 from pathlib import Path
 
+import numpy as np
+import psutil
 import pytest
 
 pytest.importorskip("bpy")
@@ -18,7 +22,7 @@ from keylift.addon.rigs import open_rig
 from keylift.shell.batching.bad_jobs import BadJobsError
 from keylift.shell.batching.job_file import read_jobs
 from keylift.shell.reporting import Reporter
-from shell_runs import keylift
+from shell_runs import begun, keylift
 
 # What `blender --background --command keylift ...` does: Blender's Python, without the libraries that it lacks.
 BLENDER = """#!{python}
@@ -63,6 +67,57 @@ def save_rigs(folder: Path) -> None:
     bpy.ops.wm.save_as_mainfile(filepath=str(folder / "hero.blend"))
     bpy.ops.wm.read_factory_settings(use_empty=True)
     bpy.ops.wm.save_as_mainfile(filepath=str(folder / "empty.blend"))
+
+
+def keys(blend: Path) -> dict[str, bytes]:
+    """Everything that a take's curves say, bit by bit: where keys are, their handles, and how they go over."""
+    bpy.ops.wm.open_mainfile(filepath=str(blend))
+    found = {}
+    for action in bpy.data.actions:
+        bags = (
+            [action]
+            if hasattr(action, "fcurves")
+            else [bag for layer in action.layers for strip in layer.strips for bag in strip.channelbags]
+        )
+        for curve in (curve for bag in bags for curve in bag.fcurves):
+            points, told = curve.keyframe_points, b""
+            for name, per_key in (("co", 2), ("handle_left", 2), ("handle_right", 2)):
+                numbers = np.empty(per_key * len(points), np.float32)
+                points.foreach_get(name, numbers)
+                told += numbers.tobytes()
+            words = [(point.interpolation, point.handle_left_type, point.handle_right_type) for point in points]
+            found[f"{action.name} {curve.data_path} {curve.array_index}"] = told + repr(words).encode()
+    return found
+
+
+def test_takes_of_a_batch_that_was_killed_have_the_same_keys(tmp_path):
+    (tmp_path / "clips").mkdir()
+    write_walks(tmp_path / "clips", [30, 30])
+    save_rigs(tmp_path)
+    (tmp_path / "night.toml").write_text(
+        '[[jobs]]\nclips = "clips/*.npz"\nrig = "hero.blend"\nformats = [".blend"]\n', encoding="utf-8"
+    )
+    night = ("batch", "night.toml", "--workers", 1, "--json", "-o")
+    run = keylift(*night, "undisturbed", cwd=tmp_path, cold=True)
+    assert run.code == 0, run.err
+    # What was found and lifted is taken over, by content: here it is about Blender's part.
+    hidden = tmp_path / "killed" / ".keylift"
+    for made in ("detect", "lift", "rigs"):
+        shutil.copytree(tmp_path / "undisturbed" / ".keylift" / made, hidden / made)
+    process = begun(*night, "killed", cwd=tmp_path, cold=True)
+    while process.poll() is None and not list(hidden.glob("work/take-*/*")):
+        time.sleep(0.002)
+    assert process.poll() is None
+    helpers = psutil.Process(process.pid).children(recursive=True)
+    process.kill()
+    process.communicate()
+    assert not psutil.wait_procs(helpers, timeout=20)[1]
+    assert len(list((tmp_path / "killed").glob("*.take.json"))) < 2
+    run = keylift(*night, "killed", cwd=tmp_path, cold=True)
+    assert run.code == 0 and json.loads(run.out.splitlines()[-1])["done"] > 0, run.err
+    for name in ("walk-0.blend", "walk-1.blend"):
+        one, other = keys(tmp_path / "undisturbed" / name), keys(tmp_path / "killed" / name)
+        assert one == other and len(one) > 50
 
 
 def test_one_blender_bakes_many_takes(tmp_path, blender):
