@@ -29,7 +29,7 @@ def blocks(lines: list[str]) -> Iterator[list[str]]:
         if not rest[0]:
             rest.pop(0)
         elif rest[0].startswith(" "):
-            yield ["::", "", *("    " + line for line in taken(rest, indented_or_empty))]
+            yield ["::", "", *(("    " + line).rstrip() for line in taken(rest, indented_or_empty))]
         elif ENTRY.fullmatch(rest[0]):
             entry = [rest.pop(0), *taken(rest, indented)]
             yield definition(entry)
