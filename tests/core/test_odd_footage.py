@@ -22,6 +22,7 @@ from footage_samples import (
 )
 from keylift.core.errors import FootageError
 from keylift.core.footage import open_footage
+from keylift.core.footage_spans import random_access
 
 COUNT = 24
 OPTIONS = {"bf": "2", "g": "8", "preset": "veryfast"}
@@ -169,6 +170,20 @@ def test_slow_motion_can_be_given_the_rate_that_it_was_filmed_at(plain: Path) ->
     assert not check(plain, np.arange(COUNT) / 25, fps=25).notes
     with pytest.raises(FootageError, match="not a frame rate"):
         open_footage(plain, -25)
+
+
+@pytest.mark.parametrize("how", [{}, {"fps": 120.0}])
+@pytest.mark.parametrize(("ending", "codec"), [("mp4", "libx264"), ("avi", "mpeg4"), ("ts", "libx264")])
+def test_parts_keep_the_time_of_the_whole(tmp_path: Path, ending: str, codec: str, how: dict[str, float]) -> None:
+    options = {"bf": "2"} if ending == "avi" else OPTIONS
+    footage = open_footage(
+        write_video(tmp_path / f"a.{ending}", coded_pictures(COUNT), codec=codec, options=options), **how
+    )
+    parts = random_access(footage)
+    assert parts is not None or ending != "mp4"
+    if parts is not None:
+        told = [(frame.index, frame.time_s) for frame in parts.frames(9, 20)]
+        assert told == [(frame.index, frame.time_s) for frame in footage.frames(9, 20)]
 
 
 def test_an_hour_is_counted_without_drift() -> None:
