@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -12,11 +13,16 @@ from typing import Any, TypeVar
 import numpy as np
 
 from .errors import FileFormatError
+from .npy_members import check_members, read_array, read_header
 from .output_files import written_whole
+from .outside_text import check_ordinary
 
 # An hour at 120 frames a second of 41 joints takes 0.6 GB; whatever is larger than this is not one of ours.
 MAX_ARRAY_BYTES = 2 << 30
 MAX_MEMBERS = 64
+
+# What a damaged archive sets off; RuntimeError is the zip reader's word for encryption.
+UNREADABLE = (OSError, ValueError, EOFError, struct.error, zipfile.BadZipFile, zlib.error, RuntimeError, OverflowError)
 
 Content = TypeVar("Content")
 
@@ -24,21 +30,21 @@ Content = TypeVar("Content")
 def read_arrays(path: Path, kind: str) -> dict[str, np.ndarray]:
     """The arrays of an .npz file by name. Raises FileFormatError, which says that it is no ``kind``."""
     try:
+        check_ordinary(path)
         with zipfile.ZipFile(path) as archive:
-            members = archive.infolist()
-            if len(members) > MAX_MEMBERS or sum(member.file_size for member in members) > MAX_ARRAY_BYTES:
-                raise FileFormatError(f"'{path}' is far larger than a file of ours ever is; it is not read.")
+            check_members(archive, MAX_MEMBERS, MAX_ARRAY_BYTES)
             arrays = {}
-            for member in members:
-                data = archive.read(member)
-                arrays[member.filename.removesuffix(".npy")] = np.lib.format.read_array(
-                    io.BytesIO(data), allow_pickle=False
-                )
+            for member in archive.infolist():
+                with archive.open(member) as file:
+                    arrays[member.filename.removesuffix(".npy")] = read_array(
+                        file, *read_header(file), most_bytes=member.file_size
+                    )
             return arrays
     except FileNotFoundError:
         raise FileFormatError(f"There is no file '{path}'. Check the path.") from None
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, RuntimeError, MemoryError) as problem:
-        raise FileFormatError(f"'{path}' is not a {kind} file, or it is damaged: {problem}") from problem
+    except (*UNREADABLE, MemoryError) as problem:
+        reason = str(problem) or type(problem).__name__
+        raise FileFormatError(f"'{path}' is not a {kind} file, or it is damaged: {reason}") from problem
 
 
 def write_arrays(path: Path, arrays: dict[str, Any]) -> None:
@@ -68,7 +74,7 @@ def parse_arrays(
         return make(arrays)
     except KeyError as missing:
         raise FileFormatError(f"'{path}' lacks {missing}: it is not the kind of file wanted here.") from None
-    except (TypeError, ValueError, IndexError) as problem:
+    except (TypeError, ValueError, IndexError, ArithmeticError, MemoryError) as problem:
         raise FileFormatError(f"'{path}' is damaged: {problem}") from problem
     except FileFormatError as problem:
         raise FileFormatError(f"'{path}': {problem}") from problem

@@ -7,7 +7,6 @@ gradients flow through them; everything takes lists where it takes arrays.
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -17,11 +16,14 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .errors import FileFormatError
+from .outside_text import text_within, toml_table
 from .rotations import inverse, rotate
 
 # A phone's main lens sees about 65 degrees along the longer side of the picture; most footage is filmed near that.
 DEFAULT_FIELD_OF_VIEW_DEG = 60.0
 MAX_CAMERA_FILE_BYTES = 1 << 20
+MAX_SIDE_PX = 1 << 16
+_LARGEST_VALUE = 1e9
 
 _KEYS = {"width", "height", "fx", "fy", "cx", "cy", "distortion", "focal_mm", "sensor_mm"}
 
@@ -43,10 +45,13 @@ class Camera:
 
     def __post_init__(self) -> None:
         values = [*self.size_px, *self.focal_px, *self.centre_px, *self.distortion]
-        if not np.isfinite(values).all():
-            raise FileFormatError("A camera has a value that is not a finite number.")
+        # Compared rather than asked whether finite: whole numbers may be larger than any finite one of NumPy's.
+        if not all(-_LARGEST_VALUE <= value <= _LARGEST_VALUE for value in values):
+            raise FileFormatError("A camera has a value that is not a finite number, or one that no lens has.")
         if min(self.size_px) <= 0 or min(self.focal_px) <= 0:
             raise FileFormatError("A camera's size and focal length must be positive.")
+        if max(self.size_px) > MAX_SIDE_PX:
+            raise FileFormatError(f"A camera's picture has at most {MAX_SIDE_PX:,} pixels a side, not {self.size_px}.")
 
     @classmethod
     def guessed(cls, size_px: tuple[int, int], field_of_view_deg: float = DEFAULT_FIELD_OF_VIEW_DEG) -> Camera:
@@ -62,12 +67,10 @@ class Camera:
         """
         path = Path(path)
         try:
-            if path.stat().st_size > MAX_CAMERA_FILE_BYTES:
-                raise FileFormatError(f"'{path}' is far too large for a camera file.")
-            table = tomllib.loads(path.read_text(encoding="utf-8"))
+            table = toml_table(text_within(path, MAX_CAMERA_FILE_BYTES))
         except FileNotFoundError:
             raise FileFormatError(f"There is no camera file '{path}'. Check the path after --camera.") from None
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as problem:
+        except (OSError, ValueError) as problem:
             raise FileFormatError(f"The camera file '{path}' can't be read: {problem}.") from problem
         if unknown := sorted(set(table) - _KEYS):
             raise FileFormatError(f"The camera file '{path}' has unknown keys: {', '.join(unknown)}.")
@@ -83,7 +86,7 @@ class Camera:
             raise FileFormatError(
                 f"The camera file '{path}' lacks {missing}; it needs width, height, and fx or focal_mm and sensor_mm."
             ) from None
-        except (TypeError, ValueError, ZeroDivisionError) as problem:
+        except (TypeError, ValueError, ArithmeticError) as problem:
             raise FileFormatError(f"The camera file '{path}' has a value that is not a number: {problem}.") from problem
         if len(distortion) > 5:
             raise FileFormatError(

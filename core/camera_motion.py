@@ -65,5 +65,5 @@ def read_camera_motion(path: Path) -> CameraMotion:
         raise FileFormatError(
             f"'{path}' lacks {missing}: a camera's motion has world_from_camera and time_s."
         ) from None
-    except (TypeError, ValueError) as problem:
+    except (TypeError, ValueError, ArithmeticError, MemoryError) as problem:
         raise FileFormatError(f"'{path}' is damaged: {problem}") from problem

@@ -20,10 +20,14 @@ from typing import IO, Any
 import numpy as np
 
 from .errors import FileFormatError
+from .npy_members import check_members, holds_objects, read_array, read_header
+from .outside_text import check_ordinary
 
 # All of Human3.6M's keypoints, four cameras, take 1.4 GB unpacked.
 MAX_UNPACKED_BYTES = 8 << 30
 MAX_ARRAY_BYTES = 2 << 30
+# Of a pickle, whatever its size; and one more for each byte that it takes on the disk.
+FREE_STEPS = 1_000_000
 MAX_MEMBERS = 64
 MAX_DEPTH = 24
 
@@ -69,18 +73,40 @@ class Maker:
 Makers = Mapping[str, Maker]
 
 
+class _Steps(dict[int, Any]):
+    """What each step of a pickle does, told so many times at most: a few bytes, well packed, are a million steps."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__(pickle._Unpickler.dispatch)
+        self._left = most
+
+    def __getitem__(self, step: int) -> Any:
+        self._left -= 1
+        if self._left < 0:
+            raise ValueError("it goes on for far longer than a file of its size has to say")
+        return super().__getitem__(step)
+
+
 class RestrictedUnpickler(pickle._Unpickler):
     """Unpickles data that names nothing but ``makers``.
 
     makers:          full name, such as ``collections.OrderedDict`` -> what is called instead
+    most_steps:      how many steps it may take; each makes, moves or calls something
     persistent_load: what stands for an id that refers to something outside the pickle; None = such ids are refused
 
     Python's own unpickler rather than the one in C: that one makes room for as many memory cells as the pickle says.
     """
 
-    def __init__(self, file: IO[bytes], makers: Makers, persistent_load: Callable[[Any], Any] | None = None) -> None:
+    def __init__(
+        self,
+        file: IO[bytes],
+        makers: Makers,
+        persistent_load: Callable[[Any], Any] | None = None,
+        most_steps: int = FREE_STEPS,
+    ) -> None:
         # Strings of Python 2 are bytes; latin1 keeps them as they are.
         super().__init__(file, encoding="latin1")
+        self.dispatch = _Steps(most_steps)  # type: ignore[misc]
         self._makers = makers
         self._persistent_load = persistent_load
 
@@ -142,11 +168,12 @@ class PickledArray:
     def numbers(self) -> np.ndarray:
         """The array, when it holds numbers or text. Raises ValueError when its content is of another size."""
         dtype = self.dtype.dtype()
-        content = self.content.encode("latin1") if isinstance(self.content, str) else self.content
+        content = self.content.text if isinstance(self.content, _Latin1) else self.content
         size = math.prod(self.shape) * dtype.itemsize
-        if not isinstance(content, bytes | bytearray) or len(content) != size or size > MAX_ARRAY_BYTES:
+        if not isinstance(content, bytes | bytearray | str) or len(content) != size or size > MAX_ARRAY_BYTES:
             raise ValueError("it has an array whose content is not as large as its shape says")
-        return np.frombuffer(content, dtype).reshape(self.shape, order=self.order)
+        data = content.encode("latin1") if isinstance(content, str) else content
+        return np.frombuffer(data, dtype).reshape(self.shape, order=self.order)
 
 
 def _array_of_bytes(content: Any, dtype: Any, shape: Any, order: Any) -> PickledArray:
@@ -159,10 +186,15 @@ def _number(dtype: Any, content: Any) -> Any:
     return _array_of_bytes(content, dtype, (), "C").numbers().item()
 
 
-def _bytes_of_text(text: Any, encoding: Any) -> bytes:
-    if encoding != "latin1" or not isinstance(text, str):
-        raise ValueError("it has bytes in an unknown encoding")
-    return text.encode("latin1")
+class _Latin1:
+    """Bytes that are written as text. They become bytes only when it is known how often."""
+
+    __slots__ = ("text",)
+
+    def __init__(self, text: Any, encoding: Any) -> None:
+        if encoding != "latin1" or not isinstance(text, str):
+            raise ValueError("it has bytes in an unknown encoding")
+        self.text = text
 
 
 def _no_bytes() -> bytes:
@@ -178,7 +210,7 @@ _CORES = ("numpy.core", "numpy._core")
 NUMPY_MAKERS: Makers = {
     "numpy.ndarray": Maker(_never_called),
     "numpy.dtype": Maker(PickledDtype),
-    "_codecs.encode": Maker(_bytes_of_text),
+    "_codecs.encode": Maker(_Latin1),
     # How Python 3 writes empty bytes for Python 2 to read.
     "__builtin__.bytes": Maker(_no_bytes),
     **{f"{core}.multiarray._reconstruct": Maker(PickledArray) for core in _CORES},
@@ -193,6 +225,8 @@ class _Plain:
     def __init__(self) -> None:
         # A pickle may use one object in many places; it stays one.
         self._done: dict[int, Any] = {}
+        # Many arrays may share one content, and each of text makes its own of it.
+        self._bytes_left = MAX_ARRAY_BYTES
         self._open: set[int] = set()
 
     def __call__(self, value: Any, depth: int = 0) -> Any:
@@ -213,8 +247,21 @@ class _Plain:
         if type(value) in (list, tuple):
             return type(value)(self(item, depth) for item in value)
         if type(value) is PickledArray:
-            return self._objects(value, depth) if value.dtype.text[0] == "O" else value.numbers()
+            return self._objects(value, depth) if value.dtype.text[0] == "O" else self._numbers(value)
+        if type(value) is _Latin1:
+            self._take(len(value.text))
+            return value.text.encode("latin1")
         raise ValueError(f"it holds a {type(value).__name__}, which is no data")
+
+    def _numbers(self, array: PickledArray) -> np.ndarray:
+        if isinstance(array.content, str | _Latin1):
+            self._take(math.prod(array.shape) * array.dtype.dtype().itemsize)
+        return array.numbers()
+
+    def _take(self, size: int) -> None:
+        self._bytes_left -= size
+        if self._bytes_left < 0:
+            raise ValueError("it unpacks to far more than such a file ever holds")
 
     def _key(self, key: Any, depth: int) -> Any:
         key = self(key, depth)
@@ -230,34 +277,25 @@ class _Plain:
         return flat.reshape(array.shape, order=array.order)
 
 
-def read_pickle(file: IO[bytes]) -> Any:
+def read_pickle(file: IO[bytes], most_steps: int = FREE_STEPS) -> Any:
     """The data in one pickle: arrays of numbers, dicts, lists, tuples, text, numbers; by Python 2 or 3, NumPy 1 or 2.
 
     Raises one of ``BAD_FILE``, for a caller that knows the file's name.
     """
-    return _Plain()(RestrictedUnpickler(file, NUMPY_MAKERS).load())
+    return _Plain()(RestrictedUnpickler(file, NUMPY_MAKERS, most_steps=most_steps).load())
 
 
-def _read_member(file: IO[bytes]) -> Any:
-    version = np.lib.format.read_magic(file)
-    readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-    if version not in readers:
-        raise ValueError(f"it has an array of the unknown version {version}")
-    shape, fortran, dtype = readers[version](file)
-    if dtype.hasobject:
-        value = read_pickle(file)
+def _read_member(file: IO[bytes], member: zipfile.ZipInfo) -> Any:
+    shape, fortran, dtype = read_header(file)
+    if holds_objects(dtype):
+        value = read_pickle(file, FREE_STEPS + member.compress_size)
         return value.item() if isinstance(value, np.ndarray) and value.shape == () else value
-    if math.prod(shape) * dtype.itemsize > MAX_ARRAY_BYTES:
-        raise ValueError("it has an array that is too large")
-    content = file.read(math.prod(shape) * dtype.itemsize)
-    return np.frombuffer(content, dtype).reshape(shape, order="F" if fortran else "C")
+    return read_array(file, shape, fortran, dtype, min(member.file_size, MAX_ARRAY_BYTES))
 
 
 def check_archive(archive: zipfile.ZipFile, max_members: int = MAX_MEMBERS) -> None:
     """Raise ValueError when a zip archive unpacks to more than anything that is read here."""
-    members = archive.infolist()
-    if len(members) > max_members or sum(member.file_size for member in members) > MAX_UNPACKED_BYTES:
-        raise ValueError("it unpacks to far more than such a file ever holds")
+    check_members(archive, max_members, MAX_UNPACKED_BYTES)
 
 
 def read_pickled_npz(path: str | PathLike[str], wanted: Collection[str]) -> dict[str, Any]:
@@ -267,6 +305,7 @@ def read_pickled_npz(path: str | PathLike[str], wanted: Collection[str]) -> dict
     holds anything but data.
     """
     try:
+        check_ordinary(path)
         with zipfile.ZipFile(path) as archive:
             check_archive(archive)
             found = {}
@@ -274,7 +313,7 @@ def read_pickled_npz(path: str | PathLike[str], wanted: Collection[str]) -> dict
                 name = member.filename.removesuffix(".npy")
                 if name in wanted:
                     with archive.open(member) as file:
-                        found[name] = _read_member(file)
+                        found[name] = _read_member(file, member)
             return found
     except FileNotFoundError:
         raise FileFormatError(f"There is no file '{path}'. Check the path.") from None

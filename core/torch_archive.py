@@ -18,6 +18,7 @@ from typing import IO, Any, Protocol
 import numpy as np
 
 from .errors import WeightsError
+from .outside_text import check_ordinary
 from .restricted_pickle import BAD_FILE, NUMPY_MAKERS, Maker, Makers, RestrictedUnpickler, check_archive
 
 MAX_FILE_BYTES = 4 << 30
@@ -94,6 +95,11 @@ class SavedTensor:
 
     def __setstate__(self, state: Any) -> None:
         raise ValueError("it changes a tensor that is already there")
+
+    @property
+    def bytes_read(self) -> int:
+        """How much of the file ``numbers`` reads: all of the storage."""
+        return self._storage.count * self._storage.dtype.itemsize
 
     def numbers(self) -> np.ndarray:
         """The tensor as an array of its own. Raises one of ``BAD_FILE``."""
@@ -179,6 +185,8 @@ class _ZipStorages:
 def _read_zip(path: Path) -> Any:
     with zipfile.ZipFile(path) as archive:
         check_archive(archive, MAX_STORAGES)
+        if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
+            raise ValueError("it is packed, as torch packs nothing")
         names = archive.namelist()
         pickles = [name for name in names if name.count("/") == 1 and name.endswith("/data.pkl")]
         if len(pickles) != 1:
@@ -227,6 +235,7 @@ def read_torch_archive(path: str | PathLike[str]) -> Any:
     """
     path = Path(path)
     try:
+        check_ordinary(path)
         if path.stat().st_size > MAX_FILE_BYTES:
             raise WeightsError(f"'{path}' is far larger than a checkpoint ever is; it is not read.")
         return _read_zip(path) if zipfile.is_zipfile(path) else _read_legacy(path)

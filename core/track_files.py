@@ -9,7 +9,7 @@ import numpy as np
 
 from .array_files import parse_arrays, write_arrays
 from .camera import Camera
-from .skeletons import KEYPOINT_LAYOUTS, LANDMARKS_41, Skeleton, pairs_by_prefix
+from .skeletons import KEYPOINT_LAYOUTS, LANDMARKS_41, MAX_JOINTS, Skeleton, pairs_by_prefix
 from .tracks import KeypointTrack, PoseTrack, Source
 
 # 2: changes. Files of schema 1 are read as untouched. 3: changes may say that an artist corrected a keypoint.
@@ -104,6 +104,8 @@ def read_pose(path: Path) -> PoseTrack:
     """Read ``*.pose.npz``. Raises FileFormatError when it is not one."""
 
     def make(arrays: dict[str, np.ndarray]) -> PoseTrack:
+        if max(len(arrays["joint_names"]), len(arrays["parents"])) > MAX_JOINTS:
+            raise ValueError(f"it has more than {MAX_JOINTS} joints")
         names = tuple(str(name) for name in arrays["joint_names"])
         parents = tuple(int(parent) for parent in arrays["parents"])
         skeleton = (

@@ -8,12 +8,16 @@ from enum import IntEnum
 
 import numpy as np
 
-from .camera import Camera
+from .camera import MAX_SIDE_PX, Camera
 from .errors import FileFormatError
 from .skeletons import KEYPOINT_LAYOUTS, Skeleton
 
 # So many people are followed at a time, each with a track.
 MAX_PEOPLE = 4
+# What is beyond is no footage and no motion, but a broken file.
+MAX_FPS = 10_000
+_LONGEST_S = 1e7
+_FARTHEST_PX, _FARTHEST_M = 1e7, 1e7
 
 
 def _require(condition: bool, message: str) -> None:
@@ -26,6 +30,7 @@ def _check_times(time_s: np.ndarray, frame_index: np.ndarray, frames: int) -> No
     _require(frame_index.shape == (frames,), f"frame_index must have shape ({frames},), not {frame_index.shape}.")
     _require(frames > 0, "A track needs at least one frame.")
     _require(bool(np.isfinite(time_s).all()), "time_s must be finite.")
+    _require(bool((np.abs(time_s) <= _LONGEST_S).all()), "time_s is longer than any footage.")
     _require(bool((np.diff(time_s) > 0).all()), "time_s must grow from frame to frame.")
 
 
@@ -97,6 +102,8 @@ class KeypointTrack:
         _require(self.changes.dtype == np.uint8, "changes must be uint8.")
         _require(int(self.changes.max(initial=0)) <= max(Change), "changes holds a code that means nothing.")
         _require(min(self.size_px) > 0, "size_px must be positive.")
+        _require(max(self.size_px) <= MAX_SIDE_PX, f"size_px must be at most {MAX_SIDE_PX:,} a side.")
+        _require(float(np.nanmax(np.abs(self.xy_px), initial=0)) <= _FARTHEST_PX, "xy_px lies far outside any picture.")
         _check_times(self.time_s, self.frame_index, frames)
 
     @property
@@ -175,7 +182,12 @@ class PoseTrack:
         ):
             _require(array.shape == shape, f"{name} must have shape {shape}, not {array.shape}.")
             _require(bool(np.isfinite(array).all()), f"{name} must be finite.")
-        _require(np.isfinite(self.fps) and self.fps > 0, "fps must be positive.")
+        for name, array in (("confidence", self.confidence), ("contact", self.contact)):
+            # Files round.
+            _require(bool((np.abs(array - 0.5) <= 0.5 + 1e-5).all()), f"{name} must lie in [0, 1].")
+        for name, array in (("positions_m", self.positions_m), ("world_from_camera", self.world_from_camera)):
+            _require(float(np.abs(array).max()) <= _FARTHEST_M, f"{name} lies far outside any scene.")
+        _require(0 < self.fps <= MAX_FPS, f"fps must be above 0 and at most {MAX_FPS:,}.")
         _require(
             self.lifted_from.dtype == np.uint64 and self.lifted_from.shape in ((0,), (frames,)),
             "lifted_from must be uint64 and have shape (frames,), or be empty.",

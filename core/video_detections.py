@@ -26,6 +26,9 @@ _PERSON = 1
 
 def _best(boxes: Any, keypoints: Any) -> np.ndarray:
     """(4, 17) rows of the detection whose box scores highest; NaN where there is none."""
+    # Nobody is an empty list; lists in lists may hold each other without end.
+    if not all(isinstance(part, np.ndarray) or len(part) == 0 for part in (boxes, keypoints)):
+        raise ValueError("a frame has boxes or keypoints that are no arrays")
     boxes, keypoints = np.asarray(boxes, float), np.asarray(keypoints, float)
     if boxes.size == 0:
         return np.full((_ROWS, _POINTS), np.nan)

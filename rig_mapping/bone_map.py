@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import math
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 from ..core.errors import FileFormatError, OutputError, RigError
 from ..core.output_files import ELSEWHERE, written_whole
+from ..core.outside_text import is_number, text_within
 from ..core.segments import SEGMENT_NAMES
 from .bone_names import normalised_name, spelled_through, without_common_prefix
 from .own_maps import user_folder
@@ -302,15 +303,14 @@ def _readable_json(value: Any, indent: str = "") -> str:
 
 def _parsed(path: Path, is_preset: bool) -> BoneMap:
     try:
-        if path.stat().st_size > MAX_BONE_MAP_BYTES:
-            _refuse(path, "is far too large for a bone map")
-        table = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=_without_doubles)
+        text = text_within(path, MAX_BONE_MAP_BYTES, "utf-8-sig")
+        table = json.loads(text, object_pairs_hook=_without_doubles)
     except (OSError, UnicodeDecodeError, ValueError, RecursionError) as problem:
         _refuse(path, f"can't be read: {problem}", problem)
     if not isinstance(table, dict):
         _refuse(path, "must be a JSON object")
     version = table.get("format")
-    if isinstance(version, bool) or version not in _KEYS_OF_FORMAT:
+    if type(version) is not int or version not in _KEYS_OF_FORMAT:
         _refuse(path, f"has format {version!r}; this Keylift reads formats 1 to {BONE_MAP_FORMAT}")
     known = _KEYS_OF_FORMAT[version]
     if newer := sorted((set(table) - known) & _KEYS_OF_FORMAT[BONE_MAP_FORMAT]):
@@ -325,7 +325,7 @@ def _parsed(path: Path, is_preset: bool) -> BoneMap:
         _refuse(path, "must have a bone name as 'root'")
     every = [bone for chains in (bones, twist) for chain in chains.values() for bone in chain]
     every += [root] if root else []
-    if twice := sorted({bone for bone in every if every.count(bone) > 1}):
+    if twice := sorted(bone for bone, times in Counter(every).items() if times > 1):
         _refuse(path, f"uses a bone twice: {_listed(twice)}")
     title = table.get("name", path.stem)
     if not isinstance(title, str):
@@ -406,7 +406,7 @@ def _names(path: Path, what: str, said: dict[str, Any]) -> tuple[str, str]:
 
 def _number(path: Path, key: str, said: dict[str, Any]) -> float:
     value = said[key]
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+    if not is_number(value):
         _refuse(path, f"must give '{key}' of '{said['property']}' a number")
     return float(value)
 

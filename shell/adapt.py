@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..core.errors import EXIT_DONE, FileFormatError, KeyliftError, NobodyFoundError, OutputError
+from ..core.outside_text import is_number, json_value, text_within
 from ..core.progress import Progress, report
 from . import places
 from .arguments import add_detection_options
@@ -163,15 +164,15 @@ def read_request(folder: Path, options: argparse.Namespace) -> argparse.Namespac
 
     path = folder / REQUEST
     try:
-        if path.stat().st_size > _MAX_REQUEST_BYTES:
-            raise FileFormatError(f"'{path}' is far too large.")
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = json_value(text_within(path, _MAX_REQUEST_BYTES))
         asked = {name: values[name] for name in _KEPT}
         for name in _PATHS:
             asked[name] = [Path(text) for text in asked[name]]
         for name in _ONE_PATH:
             asked[name] = None if asked[name] is None else Path(asked[name])
-        asked["frames"] = FrameRange(*asked["frames"])
+        first, last = asked["frames"]
+        asked["frames"] = FrameRange(first, last)
+        _check_asked(asked)
     except FileNotFoundError:
         raise FileFormatError(
             f"There is no run in '{folder}' to go on with. Check --run, or begin one with --name and without --resume."
@@ -179,6 +180,21 @@ def read_request(folder: Path, options: argparse.Namespace) -> argparse.Namespac
     except (OSError, ValueError, KeyError, TypeError) as problem:
         raise FileFormatError(f"'{path}' is damaged: {problem}. Begin anew in another folder.") from problem
     return argparse.Namespace(**{**vars(options), **asked})
+
+
+def _check_asked(asked: Mapping[str, Any]) -> None:
+    """Raise ValueError for what no command line can have asked for: a run's folder may come from anybody."""
+    from ..core.weights.names import why_no_name
+
+    if not isinstance(asked["name"], str) or why_no_name(asked["name"]):
+        raise ValueError(f"{asked['name']!r} can't be the name of weights")
+    paths = [str(path) for key in _PATHS for path in asked[key]]
+    paths += [str(asked[key]) for key in _ONE_PATH if asked[key] is not None]
+    if any(not isinstance(path, str) or "\0" in path for path in (*paths, asked["base"], asked["detector_model"])):
+        raise ValueError("it names a file that can't be")
+    numbers = [asked[key] for key in ("minutes", "steps", "seed", "fps")]
+    if not all(number is None or is_number(number) for number in (*numbers, *asked["frames"])):
+        raise ValueError("it has a number that is none")
 
 
 def _begun(options: argparse.Namespace) -> tuple[argparse.Namespace, Path]:

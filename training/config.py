@@ -8,13 +8,13 @@ there already learns from footage; ``keylift adapt`` writes such a configuration
 from __future__ import annotations
 
 import dataclasses
-import tomllib
 import types
 import typing
 from pathlib import Path
 from typing import Any, TypeVar
 
 from ..core.errors import FileFormatError
+from ..core.outside_text import text_within, toml_table
 from .retraining.settings import AdaptConfig
 from .retraining.shift_study import ShiftStudy
 from .sequences.config import FilmedData, MocapData, SequenceConfig
@@ -81,14 +81,12 @@ def settings_from_table(kind: type[Settings], table: dict[str, Any], where: str 
 def read_config(path: Path) -> ViewConfig | SequenceConfig | LabelStudy | AdaptConfig | ShiftStudy:
     """Read a training configuration. Raises FileFormatError for anything that is not understood."""
     try:
-        if path.stat().st_size > MAX_CONFIG_BYTES:
-            raise FileFormatError(f"'{path}' is far too large for a training configuration.")
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        table = toml_table(text_within(path, MAX_CONFIG_BYTES))
     except FileNotFoundError:
         raise FileFormatError(f"There is no training configuration '{path}'. Check the path.") from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as problem:
+    except (OSError, ValueError) as problem:
         raise FileFormatError(f"The training configuration '{path}' can't be read: {problem}") from problem
     method = table.get("method", "views")
-    if method not in METHODS:
+    if not isinstance(method, str) or method not in METHODS:
         raise FileFormatError(f"method must be one of {', '.join(METHODS)}, not {method!r}.")
     return settings_from_table(METHODS[method], table)

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ..core.errors import Cancelled, OutputError
 from ..core.output_files import written_whole
+from ..core.outside_text import json_value, text_within
 from ..core.weights import write_weights
 from . import processes
 from .checkpoints import FOLDER, RUN_ADVICE, Standing, saved
@@ -63,9 +64,9 @@ def belongs_to_launch(run_folder: Path) -> bool:
     """True when torchrun started this process again, and the folder's run was begun by the same launch before that."""
     launch, path = processes.launch_id(), run_folder / _LAUNCH
     try:
-        if launch is None or path.stat().st_size > _MAX_LAUNCH_BYTES:
+        if launch is None:
             return False
-        note = json.loads(path.read_text(encoding="utf-8"))
+        note = json_value(text_within(path, _MAX_LAUNCH_BYTES))
         # A note of this very start, by a process that was faster, is of no run yet.
         return bool(note["launch"] == launch and note["restarts"] < processes.restarts())
     except (OSError, ValueError, KeyError, TypeError):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -38,8 +38,8 @@ def check_ranges(settings: Any, table: str, **ranges: Range) -> None:
     for key, allowed in ranges.items():
         value = getattr(settings, key)
         for number in value if isinstance(value, tuple) else (value,):
-            # TOML knows nan and inf.
-            if not math.isfinite(number) or not allowed.holds(number):
+            # TOML knows nan, inf and whole numbers without end.
+            if not -sys.float_info.max <= number <= sys.float_info.max or not allowed.holds(number):
                 raise FileFormatError(f"{key} in [{table}] must be {allowed.words}, not {number}.")
 
 

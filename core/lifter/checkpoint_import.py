@@ -21,9 +21,9 @@ from torch import Tensor
 from ..errors import WeightsError
 from ..restricted_pickle import BAD_FILE
 from ..skeletons import KEYPOINT_LAYOUTS, SKELETONS, Skeleton
-from ..torch_archive import SavedTensor, read_torch_archive, unreadable
+from ..torch_archive import MAX_FILE_BYTES, SavedTensor, read_torch_archive, unreadable
 from ..track_files import sha256_of
-from .network import MAX_RECEPTIVE_FIELD, LifterConfig
+from .network import MAX_PARAMETERS, MAX_RECEPTIVE_FIELD, LifterConfig
 
 INPUT_LAYOUTS = ("coco17", "h36m17", "humaneva15", "mpii16")
 OUTPUT_SKELETONS = ("h36m17", "humaneva15")
@@ -137,6 +137,12 @@ def _parameters(content: Any, key: str) -> dict[str, np.ndarray] | None:
         return None
     if not isinstance(state, dict) or not all(isinstance(value, SavedTensor) for value in state.values()):
         raise ValueError(f"its '{key}' is no dict of tensors")
+    # Tensors may share a storage; many that share a large one would take any time and room.
+    if (
+        sum(value.bytes_read for value in state.values()) > 2 * MAX_FILE_BYTES
+        or sum(math.prod(value.shape) for value in state.values()) > MAX_PARAMETERS
+    ):
+        raise ValueError(f"its '{key}' is far larger than such a network ever is")
     return {name: value.numbers() for name, value in _without_prefix(state).items()}
 
 

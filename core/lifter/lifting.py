@@ -69,7 +69,9 @@ def load_ray_lifter(path: Path, device: str = "auto") -> RayLifter:
     fps = header.get("fps")
     if not isinstance(fps, int | float) or not 1 <= fps <= 1000:
         raise WeightsError(f"'{path}' does not say the frame rate that it was trained at. Train it again.")
-    names = tuple(header.get("skeleton", {}).get("names", ()))
+    skeleton = header.get("skeleton")
+    named = skeleton.get("names") if isinstance(skeleton, dict) else None
+    names = tuple(named) if isinstance(named, list) else ()
     fits = (config.points_in, config.features_in, config.joints_out) == (POINTS_IN, FEATURES_IN, len(LANDMARKS_41))
     if header.get("input_layout") != INPUT_LAYOUT or names != LANDMARKS_41.names or not fits:
         raise WeightsError(
@@ -78,9 +80,14 @@ def load_ray_lifter(path: Path, device: str = "auto") -> RayLifter:
         )
     if config.extras_out not in (_BEFORE_UP, _BEFORE_UP + 3):
         raise WeightsError(f"'{path}' gives no contacts and uncertainty. Use --weights default.")
-    network = TemporalLifter(config)
+    # Without room for parameters until they are seen to fit: a header may claim any size.
+    with torch.device("meta"):
+        network = TemporalLifter(config)
     try:
-        network.load_state_dict(read_tensors(path))
+        found = read_tensors(path)
+        # Some files keep halves.
+        single = {name: value.float() if value.is_floating_point() else value for name, value in found.items()}
+        network.load_state_dict(single, assign=True)
     except RuntimeError as problem:
         raise WeightsError(f"The parameters in '{path}' don't fit its own configuration: {problem}") from problem
     chosen = choose_device(device)

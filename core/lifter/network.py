@@ -20,6 +20,7 @@ from .matrix_product import learnt_product
 
 MAX_RECEPTIVE_FIELD = 1 << 16
 MAX_CHANNELS = 8192
+MAX_BLOCKS = 64
 MAX_POINTS = 4096
 # As many float32 numbers as a weights file may hold bytes of.
 MAX_PARAMETERS = 1 << 28
@@ -70,6 +71,8 @@ class LifterConfig:
     dense: bool = False
 
     def __post_init__(self) -> None:
+        if len(self.widths) > MAX_BLOCKS:
+            raise WeightsError(f"A lifter of {len(self.widths)} blocks can't be real: check the file's configuration.")
         sizes = (self.points_in, self.features_in, self.joints_out, self.extras_out, self.channels, *self.widths)
         if any(type(size) is not int for size in sizes):
             raise WeightsError("A lifter's sizes must be whole numbers: check the file's configuration.")

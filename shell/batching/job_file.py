@@ -9,7 +9,6 @@ import json
 import os
 import re
 import stat
-import tomllib
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -18,6 +17,7 @@ from typing import Any
 
 from ...core.errors import OutputError
 from ...core.output_files import check_writable
+from ...core.outside_text import toml_table
 from ..footage_list import MAX_CLIPS
 from ..reporting import Reporter
 from .bad_jobs import BadJobsError, Problems
@@ -69,7 +69,10 @@ def _tables_in(source: Path, problems: Problems) -> tuple[Table, list[Table]]:
         if source.suffix.lower() == ".json":
             found = json.loads(text, object_pairs_hook=_each_once)
         else:
-            found = tomllib.loads(text)
+            # Counted before it is read: that takes a minute for a million of them.
+            if len(_HEADER.findall(text)) > MAX_CLIPS:
+                raise ValueError(f"it has more than {MAX_CLIPS:,} jobs; do them in several batches")
+            found = toml_table(text)
     except RecursionError:
         raise BadJobsError(source, ["It is nested far too deeply."]) from None
     except ValueError as problem:

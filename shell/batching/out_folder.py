@@ -16,6 +16,7 @@ from filelock import FileLock, Timeout
 
 from ...core.errors import TryAgainError
 from ...core.output_files import explain_write_failure, written_whole
+from ...core.outside_text import json_value, text_within
 
 HIDDEN, REPORT, MANIFEST_ENDING = ".keylift", "report.html", ".take.json"
 ADVICE = "Choose another folder with -o."
@@ -92,10 +93,8 @@ def digest(values: Any) -> str:
 def read_json(path: Path) -> dict[str, Any] | None:
     """A file that this package wrote; None when there is none, or it is damaged."""
     try:
-        if path.stat().st_size > _MAX_JSON_BYTES:
-            return None
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        found = json_value(text_within(path, _MAX_JSON_BYTES))
+    except (OSError, ValueError):
         return None
     return found if isinstance(found, dict) else None
 

@@ -25,6 +25,7 @@ MAX_FRAMES_A_SECOND = 10_000.0
 # Nobody writes a number in more letters than this.
 _LETTERS_A_VALUE = 64
 _LONGEST_HEADER_LINE = 4096
+_MOST_EMPTY_LINES = 1000
 
 _AXES = {"X": 0, "Y": 1, "Z": 2}
 END_SITE = "_end"
@@ -132,12 +133,16 @@ class _Lines:
 
     def next_words(self, longest: int = _LONGEST_HEADER_LINE) -> list[str]:
         """Words of the next line that is not empty; [] at the end of the file."""
+        empty = 0
         while line := self._file.readline(longest + 1):
             self.number += 1
             if len(line) > longest:
                 raise self.error("this line is longer than any line here can be")
             if words := line.split():
                 return words
+            empty += 1
+            if empty > _MOST_EMPTY_LINES:
+                raise self.error("there are far too many empty lines")
         return []
 
     def number_in(self, text: str) -> float:

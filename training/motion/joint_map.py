@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ...core.errors import FileFormatError
+from ...core.outside_text import is_number, text_within, toml_table
 from ...core.skeletons import LANDMARKS_41
 
 MAX_MAP_BYTES = 1 << 20
@@ -98,7 +96,7 @@ class _Table:
 
     def number(self, key: str, default: float) -> float:
         value = self.values.get(key, default)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not np.isfinite(value):
+        if not is_number(value):
             raise self.error(f"{key} must be a number")
         return float(value)
 
@@ -182,14 +180,12 @@ def _from_table(path: Path, values: dict[str, Any]) -> JointMap:
 def read_joint_map(path: Path) -> JointMap:
     """Read a joint map. Raises FileFormatError when it is missing or has something that is not understood."""
     try:
-        if path.stat().st_size > MAX_MAP_BYTES:
-            raise FileFormatError(f"'{path}' is far too large for a joint map.")
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        values = toml_table(text_within(path, MAX_MAP_BYTES))
     except FileNotFoundError:
         raise FileFormatError(
             f"There is no joint map '{path}'. Check joint_map in the training configuration."
         ) from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as problem:
+    except (OSError, ValueError) as problem:
         raise FileFormatError(f"The joint map '{path}' can't be read: {problem}.") from problem
     return _from_table(path, values)
 

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from scipy.ndimage import minimum_filter1d
 
+from ...core.array_files import read_arrays
 from ...core.errors import FileFormatError
 from ...core.skeletons import LANDMARKS_41
 from ...core.track_files import sha256_of
 
+MAX_CLIPS = 1_000_000
+MAX_FRAMES_A_SECOND = 10_000.0
+# Nobody moves on a scale that is coarser.
+_COARSEST_M = 1.0
 CONTACT_POINTS = ("l_heel", "l_toe_base", "r_heel", "r_toe_base")
 # A heel or ball that stays this low and this slow stands on the floor.
 _CONTACT_HEIGHT_M, _CONTACT_SPEED_M_S = 0.06, 0.35
@@ -101,25 +104,40 @@ def foot_contacts(positions_m: np.ndarray, fps: float) -> np.ndarray:
     return (speed < _CONTACT_SPEED_M_S) & low
 
 
+def _check_motion(
+    quantised: np.ndarray, quantum_m: float, fps: float, start: np.ndarray, names: tuple[np.ndarray, ...]
+) -> None:
+    """Raise ValueError unless what a landmark set says goes together and may be somebody's motion."""
+    if quantised.shape[1:] != (len(LANDMARKS_41), 3) or quantised.dtype.kind not in "iuf":
+        raise ValueError(f"positions_q is {quantised.shape} of {quantised.dtype}")
+    if quantised.dtype.kind == "f" and np.isinf(quantised).any():
+        raise ValueError("positions_q is not finite")
+    if not 0 < quantum_m <= _COARSEST_M or not 1 <= fps <= MAX_FRAMES_A_SECOND:
+        raise ValueError(f"it counts {quantum_m} m, {fps} times a second")
+    if start.ndim != 1 or not 2 <= len(start) <= MAX_CLIPS or any(one.shape != (len(start) - 1,) for one in names):
+        raise ValueError("it doesn't name each of its clips")
+    if start[0] != 0 or start[-1] != len(quantised) or (np.diff(start) <= 0).any():
+        raise ValueError("its clips don't lie end to end")
+
+
 def read_motion(path: Path, leave_out_sources: tuple[str, ...] = ()) -> MotionSet:
     """Read a landmark set (.npz; docs/file-formats.md, "Motion"), without clips of the sources named.
 
     Raises FileFormatError when the file is not one or nothing is left.
     """
+    if not path.exists():
+        raise FileFormatError(f"There is no motion file '{path}'. Check [data] in the training configuration.")
+    data = read_arrays(path, "motion")
     try:
-        with np.load(path, allow_pickle=False) as data:
-            names = tuple(str(name) for name in data["joint_names"])
-            if names != LANDMARKS_41.names:
-                raise FileFormatError(f"'{path}' holds other joints than the lifter's 41 landmarks.")
-            positions = data["positions_q"].astype(np.float32) * np.float32(data["position_quantum_m"])
-            start, fps = data["clip_start"].astype(np.int64), float(data["fps"])
-            clip_name, subject, source = (data[key].astype(str) for key in ("clip_name", "clip_subject", "clip_source"))
-    except FileNotFoundError:
-        raise FileFormatError(
-            f"There is no motion file '{path}'. Check [data] in the training configuration."
-        ) from None
-    except (KeyError, OSError, ValueError, zipfile.BadZipFile, zlib.error) as problem:
-        raise FileFormatError(f"'{path}' is not a motion file: {problem}") from problem
+        if data["joint_names"].shape != (len(LANDMARKS_41),) or tuple(data["joint_names"]) != LANDMARKS_41.names:
+            raise FileFormatError(f"'{path}' holds other joints than the lifter's 41 landmarks.")
+        quantum_m, fps = float(data["position_quantum_m"]), float(data["fps"])
+        start, quantised = data["clip_start"].astype(np.int64), data["positions_q"]
+        clip_name, subject, source = (data[key].astype(str) for key in ("clip_name", "clip_subject", "clip_source"))
+        _check_motion(quantised, quantum_m, fps, start, (clip_name, subject, source))
+        positions = quantised.astype(np.float32) * np.float32(quantum_m)
+    except (KeyError, ValueError, TypeError, ArithmeticError, MemoryError) as problem:
+        raise FileFormatError(f"'{path}' is not a motion file, or it is damaged: {problem}") from problem
     kept = [clip for clip in range(len(source)) if source[clip] not in leave_out_sources]
     if not kept:
         raise FileFormatError(f"Nothing is left of '{path}' after leaving out {', '.join(leave_out_sources)}.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 
 from ...core.camera import Camera
 from ...core.errors import FileFormatError
+from ...core.outside_text import is_number, text_within, toml_table
 from ...core.progress import Progress, silent
 from ...core.skeletons import LANDMARKS_41
 from ...core.tracks import KeypointTrack
@@ -61,12 +61,10 @@ def read_pairs(path: Path) -> list[PairEntry]:
     Raises FileFormatError for anything that is not understood, and for files that are not there.
     """
     try:
-        if path.stat().st_size > MAX_PAIRS_BYTES:
-            raise FileFormatError(f"'{path}' is far too large for a list of pairs.")
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        table = toml_table(text_within(path, MAX_PAIRS_BYTES))
     except FileNotFoundError:
         raise FileFormatError(f"There is no list of pairs '{path}'. Check the path.") from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as problem:
+    except (OSError, ValueError) as problem:
         raise FileFormatError(f"The list of pairs '{path}' can't be read: {problem}") from problem
     if unknown := sorted(set(table) - {"pair"}):
         raise FileFormatError(f"'{path}' has unknown keys: {', '.join(unknown)}. It holds [[pair]] tables alone.")
@@ -95,7 +93,7 @@ def _entry(row: dict[str, Any], where: str, folder: Path) -> PairEntry:
         if not isinstance(value, str) or not value or "\0" in value:
             raise FileFormatError(f"{where}: {key} must be the path of a file, not {value!r}.")
         path = folder / value
-        if not path.is_file():
+        if not _is_file(path):
             raise FileFormatError(f"{where}: there is no {key} '{path}'. Paths are relative to the list of pairs.")
         return path
 
@@ -125,13 +123,21 @@ def _entry(row: dict[str, Any], where: str, folder: Path) -> PairEntry:
     )
 
 
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:
+        # A name may be longer than any file's.
+        return False
+
+
 def _matrix(value: object, where: str) -> np.ndarray | None:
     if value is None:
         return None
     rows = value if isinstance(value, list) and len(value) == 4 else []
     numbers = [number for row in rows if isinstance(row, list) and len(row) == 4 for number in row]
-    plain = [number for number in numbers if isinstance(number, int | float) and not isinstance(number, bool)]
-    if len(plain) != 16 or not np.isfinite(plain).all():
+    plain = [number for number in numbers if is_number(number)]
+    if len(plain) != 16:
         raise FileFormatError(f"{where}: camera_from_world must be four rows of four numbers.")
     return np.array(plain, float).reshape(4, 4)
 

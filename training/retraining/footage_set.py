@@ -16,6 +16,7 @@ from ...core.array_files import MAX_ARRAY_BYTES
 from ...core.camera import Camera
 from ...core.errors import FileFormatError
 from ...core.output_files import explain_write_failure
+from ...core.outside_text import json_value, text_within
 from ...core.skeletons import LANDMARKS_41, LIFTER_21_NAMES
 from ...core.track_files import sha256_of
 from ...core.tracks import Source
@@ -278,9 +279,7 @@ def is_set(folder: Path) -> bool:
 def _read_index(folder: Path) -> dict[str, Any]:
     path = folder / INDEX
     try:
-        if path.stat().st_size > MAX_INDEX_BYTES:
-            raise FileFormatError(f"'{path}' is far too large for the index of a set.")
-        index: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        index: dict[str, Any] = json_value(text_within(path, MAX_INDEX_BYTES))
         if index["version"] > SET_VERSION:
             raise FileFormatError(f"'{folder}' was made by a newer Keylift. Update Keylift.")
         return index
@@ -317,7 +316,7 @@ def read_set(folder: Path) -> FootageSet:
             sha256=_digest(index["sha256"]),
             **arrays,
         )
-    except (KeyError, TypeError, ValueError) as problem:
+    except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError, MemoryError) as problem:
         raise FileFormatError(f"The set in '{folder}' is damaged: {problem}. Adapt again in another folder.") from None
 
 

@@ -17,6 +17,7 @@ from ...core.errors import FileFormatError, WeightsError
 from ...core.lifter.device import choose_device
 from ...core.lifter.lifting import RayLifter, load_ray_lifter
 from ...core.output_files import written_whole
+from ...core.outside_text import json_value, text_within
 from ...core.progress import Progress, silent
 from ...core.track_files import sha256_of
 from ...core.tracks import Source
@@ -235,9 +236,7 @@ def read_provenance(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        if path.stat().st_size > _MAX_PROVENANCE_BYTES:
-            raise FileFormatError(f"'{path}' is far too large. Adapt again in another folder.")
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = json_value(text_within(path, _MAX_PROVENANCE_BYTES))
     except (OSError, ValueError) as problem:
         raise FileFormatError(f"'{path}' is damaged: {problem}. Adapt again in another folder.") from problem
     return found if isinstance(found, dict) else {}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import numpy as np
 
 from ...core.camera import Camera, screen_intrinsics
 from ...core.errors import FileFormatError
+from ...core.outside_text import is_number, text_within, toml_table
 from ...core.rotations import from_matrix
 
 MAX_FILE_BYTES = 32 << 20
@@ -74,12 +74,10 @@ def read_cameras(path: Path) -> list[FilmingCamera]:
     Raises FileFormatError when it is neither.
     """
     try:
-        if path.stat().st_size > MAX_FILE_BYTES:
-            raise FileFormatError(f"'{path}' is far larger than a file of cameras ever is; it is not read.")
-        text = path.read_text(encoding="utf-8")
+        text = text_within(path, MAX_FILE_BYTES)
     except FileNotFoundError:
         raise FileFormatError(f"There is no file '{path}'. Check [data] cameras in the configuration.") from None
-    except (OSError, UnicodeDecodeError) as problem:
+    except (OSError, ValueError) as problem:
         raise FileFormatError(f"The cameras in '{path}' can't be read: {problem}.") from problem
     return _from_toml(path, text) if path.suffix.lower() == ".toml" else _from_metadata(path, text)
 
@@ -134,8 +132,8 @@ def _placed(camera: FilmingCamera, placed: np.ndarray) -> FilmingCamera:
 
 def _from_toml(path: Path, text: str) -> list[FilmingCamera]:
     try:
-        table = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as problem:
+        table = toml_table(text)
+    except ValueError as problem:
         raise FileFormatError(f"'{path}' is no TOML file: {problem}.") from problem
     entries = table.get("camera")
     if set(table) != {"camera"} or not isinstance(entries, list) or not entries:
@@ -157,7 +155,7 @@ def _camera_of(path: Path, number: int, entry: Any) -> FilmingCamera:
     def numbers(key: str, count: int, without: tuple[float, ...] = ()) -> Any:
         values = entry.get(key, without)
         good = isinstance(values, list | tuple) and len(values) == count
-        if not good or not all(type(value) in (int, float) and np.isfinite(value) for value in values):
+        if not good or not all(map(is_number, values)):
             raise FileFormatError(f"{where}: {key} must be {count} numbers.")
         return tuple(values)
 

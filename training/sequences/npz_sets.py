@@ -16,6 +16,7 @@ from ...core.skeletons import KEYPOINT_LAYOUTS, mirrored_layout
 
 MAX_CAMERAS = 64
 MAX_FRAMES = 1 << 28
+MAX_SEQUENCES = 100_000
 
 # What the files call the layouts -> what we call them.
 _LAYOUT_NAMES = {
@@ -62,6 +63,13 @@ def _dict(path: Path, value: Any, what: str) -> dict[str, Any]:
     return value
 
 
+def _check_count(path: Path, subjects: Mapping[str, Any]) -> None:
+    # Subjects of a hostile file may all have the same actions, so that a little holds any number.
+    count = sum(len(actions) for actions in subjects.values() if isinstance(actions, dict))
+    if count > MAX_SEQUENCES:
+        raise FileFormatError(f"'{path}' has {count:,} sequences, more than {MAX_SEQUENCES:,}. Split it.")
+
+
 def _array(path: Path, value: Any, what: str) -> np.ndarray:
     if not isinstance(value, np.ndarray) or value.ndim != 3 or value.dtype.kind not in "fiu":
         raise FileFormatError(f"'{path}' is damaged: {what} is no (frames, points, values) array.")
@@ -82,7 +90,9 @@ def read_pose_set(path: str | PathLike[str]) -> PoseSet:
     if "positions_3d" not in content:
         raise FileFormatError(f"'{path}' has no positions_3d: it is no data_3d_*.npz file.")
     positions: dict[str, dict[str, np.ndarray]] = {}
-    for subject, actions in _dict(path, content["positions_3d"], "positions_3d").items():
+    subjects = _dict(path, content["positions_3d"], "positions_3d")
+    _check_count(path, subjects)
+    for subject, actions in subjects.items():
         positions[subject] = {}
         for action, value in _dict(path, actions, subject).items():
             positions[subject][action] = _array(path, value, f"{subject}/{action}")
@@ -100,7 +110,7 @@ def _symmetry(path: Path, metadata: dict[str, Any]) -> tuple[set[int], set[int]]
     try:
         left, right = ({int(point) for point in side} for side in metadata["keypoints_symmetry"])
         return left, right
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, ArithmeticError):
         raise FileFormatError(f"'{path}' is damaged: its keypoints_symmetry is no pair of lists.") from None
 
 
@@ -136,7 +146,7 @@ def _video_sizes(path: Path, metadata: dict[str, Any]) -> dict[str, tuple[int, i
     for video, size in _dict(path, metadata.get("video_metadata", {}), "video_metadata").items():
         try:
             sizes[video] = int(size["w"]), int(size["h"])
-        except (TypeError, KeyError, ValueError):
+        except (TypeError, KeyError, ValueError, ArithmeticError):
             raise FileFormatError(f"'{path}' doesn't tell the width and height ('w', 'h') of '{video}'.") from None
         if min(sizes[video]) <= 0:
             raise FileFormatError(f"'{path}' says that '{video}' has a size of {sizes[video]}.")
@@ -152,7 +162,9 @@ def read_keypoint_set(path: str | PathLike[str]) -> KeypointSet:
     metadata = _dict(path, content["metadata"], "metadata")
     keypoints: dict[str, dict[str, list[np.ndarray]]] = {}
     frames = 0
-    for subject, actions in _dict(path, content["positions_2d"], "positions_2d").items():
+    subjects = _dict(path, content["positions_2d"], "positions_2d")
+    _check_count(path, subjects)
+    for subject, actions in subjects.items():
         keypoints[subject] = {}
         for action, cameras in _dict(path, actions, subject).items():
             what = f"{subject}/{action}"

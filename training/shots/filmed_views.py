@@ -6,7 +6,6 @@ day, or before somebody touched a tripod, is off by a degree, which is centimetr
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
@@ -19,6 +18,7 @@ from scipy.optimize import least_squares
 
 from ...core.camera import Camera
 from ...core.errors import FileFormatError
+from ...core.outside_text import bytes_within, toml_table
 from ...core.rotations import from_rotation_vector, to_matrix
 from ...core.skeletons import LANDMARKS_41, MEDIAPIPE_33_NAMES
 from ...core.tracks import KeypointTrack
@@ -103,15 +103,13 @@ def read_calibration(path: Path) -> list[StandingCamera]:
     Raises FileFormatError when it is neither.
     """
     try:
-        if path.stat().st_size > MAX_CALIBRATION_BYTES:
-            raise FileFormatError(f"'{path}' is far too large for a calibration.")
-        content = path.read_bytes()
+        content = bytes_within(path, MAX_CALIBRATION_BYTES)
         cameras = _from_toml(content) if path.suffix.lower() == ".toml" else _from_qualisys(content)
     except FileNotFoundError:
         raise FileFormatError(f"There is no calibration '{path}'. Check the path after --calibration.") from None
     except KeyError as missing:
         raise FileFormatError(f"The calibration '{path}' lacks {missing} of a camera.") from None
-    except (OSError, ValueError, TypeError, IndexError, ElementTree.ParseError) as problem:
+    except (OSError, ValueError, TypeError, IndexError, ArithmeticError, ElementTree.ParseError) as problem:
         raise FileFormatError(f"The calibration '{path}' can't be read: {problem}.") from problem
     if not 2 <= len(cameras) <= MAX_CAMERAS:
         raise FileFormatError(f"The calibration '{path}' has {len(cameras)} cameras; 2 to {MAX_CAMERAS} are wanted.")
@@ -149,7 +147,7 @@ def _attributes(element: ElementTree.Element, name: str) -> Mapping[str, str]:
 def _from_toml(content: bytes) -> list[StandingCamera]:
     """Pose2Sim's (and OpenCV's) cameras: rotation vector and translation, metres, bring the world into the camera."""
     cameras = []
-    for key, table in tomllib.loads(content.decode("utf-8")).items():
+    for key, table in toml_table(content.decode("utf-8")).items():
         if not isinstance(table, dict) or "matrix" not in table:
             continue
         matrix = np.array(table["matrix"], float)

@@ -1,0 +1,62 @@
+"""Texts and tables that come from outside: read from ordinary files only, and no larger than they may be."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+import stat
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any, TypeGuard
+
+# A key of a thousand parts takes TOML's reader a million steps.
+_MOST_PARTS = 32
+_PART = r"""(?:"(?:[^"\\\n]|\\.)*+"|'[^'\n]*+'|[\w-]++)"""
+_DEEP_KEY = re.compile(rf"(?<![\w-]){_PART}(?:[ \t]*+\.[ \t]*+{_PART}){{{_MOST_PARTS}}}")
+
+
+def check_ordinary(path: str | os.PathLike[str]) -> None:
+    """Raise OSError for what is no ordinary file: a pipe would be waited for, and a device never ends."""
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise OSError(errno.EINVAL, "it is not an ordinary file")
+
+
+def bytes_within(path: Path, most: int) -> bytes:
+    """A file's content. Raises ValueError when it has more than ``most`` bytes, OSError when it can't be read."""
+    check_ordinary(path)
+    with open(path, "rb") as file:
+        content = file.read(most + 1)
+    if len(content) > most:
+        raise ValueError(f"it is far too large; at most {most:,} bytes are read")
+    return content
+
+
+def text_within(path: Path, most: int, encoding: str = "utf-8") -> str:
+    """A file's text, as ``bytes_within``. Raises ValueError also when it is of another encoding."""
+    return bytes_within(path, most).decode(encoding)
+
+
+def toml_table(text: str) -> dict[str, Any]:
+    """The table in a TOML file's text. Raises ValueError for whatever is none, or is none that people write."""
+    if _DEEP_KEY.search(text):
+        raise ValueError(f"it has a key of more than {_MOST_PARTS} parts")
+    try:
+        return tomllib.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested far too deeply") from None
+
+
+def json_value(text: str | bytes) -> Any:
+    """The value in a JSON file's text. Raises ValueError for whatever is no such text."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested far too deeply") from None
+
+
+def is_number(value: object) -> TypeGuard[int | float]:
+    """Whether a value of a table is a number that can be computed with: neither true or false, nor nan, nor endless."""
+    return type(value) in (int, float) and -sys.float_info.max <= value <= sys.float_info.max  # type: ignore[operator]
