@@ -16,42 +16,87 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from checkout import ROOT, dev
 from footage_samples import full_model, open_footage, real_clip, write_video
+from keylift.core.skeletons import KEYPOINT_LAYOUTS
+from keylift.core.track_files import read_keypoints
 from keylift.shell.command_line import COMMANDS, make_parser
-from page_commands import Command, all_commands, commands_in, said_in_passing
+from page_commands import BLOCK, Command, all_commands, commands_in, said_in_passing
 from shell_runs import Run, keylift
 from training_runs import CONFIG, write_motion
 from warm_starts import python
 
 # Patterns of commands -> (why they are not run here, which test runs what they run).
 ELSEWHERE = {
-    "python3 dev.py test*": ("is what runs this", "tests/guards/test_dev.py"),
-    "python3 dev.py matrix*": ("makes four environments", "tests/guards/test_dev.py"),
-    "python3 dev.py gui": ("needs a Blender with a window", "tests/gui/test_window.py"),
-    "pip install *": ("a network", "tests/guards/test_packaging.py"),
-    "pip download *": ("a network", "tests/core/test_pose_model.py"),
-    "python -m pip download *": ("a network", "tests/addon/test_worker_environment.py"),
-    "python -m zipfile *": ("what pip has fetched", "tests/core/test_pose_model.py"),
-    "blender -c keylift *": ("an installed Blender", "tests/addon/test_headless.py"),
-    "keylift triangulate *": ("four films and half an hour", "tests/shell/test_evaluate_sets.py"),
-    "keylift evaluate default *": ("shots that take an hour to make", "tests/shell/test_evaluate_sets.py"),
-    "keylift render-people *": ("Blender draws for an hour", "tests/shell/test_render_people.py"),
-    "keylift train training/configs/*": ("days, and motion that is not here", "tests/shell/test_train.py"),
-    "keylift adapt *": ("learns for half an hour", "tests/shell/test_adapt.py"),
-    "torchrun *": ("several GPUs", "tests/training/test_processes.py"),
-    "keylift bench*": ("measures for minutes", "tests/shell/test_bench.py"),
-    "keylift batch *--workers 4": ("several processes", "tests/shell/test_batch.py"),
-    "keylift batch *--workers dask*": ("a cluster", "tests/shell/test_batch_cluster.py"),
-    "keylift batch /farm/*": ("a farm", "tests/farm/test_openjd.py"),
-    "openjd *": ("a farm", "tests/farm/test_openjd.py"),
-    "dask *": ("a cluster", "tests/shell/test_batch_cluster.py"),
-    "deadline *": ("a farm", "tests/farm/test_openjd.py"),
-    "deadlinecommand *": ("a farm", "tests/farm/test_page.py"),
-    "mkdir *": ("belongs to a farm", "tests/farm/test_openjd.py"),
-    "python -c *": ("belongs to a farm", "tests/farm/test_openjd.py"),
+    "python3 dev.py test*": (
+        "is what runs this",
+        "guards/test_dev.py::test_the_tests_may_be_followed_by_the_oldest_and_the_newest_blender",
+    ),
+    "python3 dev.py matrix*": (
+        "makes four environments",
+        "guards/test_dev.py::test_the_matrix_tells_how_each_blender_went",
+    ),
+    "python3 dev.py gui": (
+        "needs a Blender with a window",
+        "gui/test_window.py::test_one_button_captures_the_footage_without_holding_the_artist_up",
+    ),
+    "pip install *": ("a network", "guards/test_packaging.py::test_sdist_and_wheel_hold_the_rooms_and_nothing_else"),
+    "pip download *": (
+        "a network",
+        "core/test_pose_model.py::test_the_full_model_comes_out_of_the_package_index_the_same_every_time",
+    ),
+    "python -m pip download *": (
+        "a network",
+        "addon/test_worker_environment.py::test_it_is_made_from_a_folder_of_wheels_without_a_network",
+    ),
+    "python -m zipfile *": (
+        "what pip has fetched",
+        "guards/test_dev.py::test_a_clip_that_is_not_the_right_one_is_not_used",
+    ),
+    "blender -c keylift *": (
+        "an installed Blender",
+        "addon/test_headless.py::test_an_installed_blender_does_what_the_shell_does",
+    ),
+    "keylift triangulate *": ("four films and half an hour", "shell/test_evaluate_sets.py::test_views_become_shots"),
+    "keylift evaluate default *": (
+        "shots that take an hour to make",
+        "shell/test_evaluate_sets.py::test_shots_are_lifted_and_compared",
+    ),
+    "keylift render-people *": (
+        "Blender draws for an hour",
+        "shell/test_render_people.py::test_motion_becomes_shots_and_what_is_there_is_kept",
+    ),
+    "keylift train training/configs/*": (
+        "days, and motion that is not here",
+        "shell/test_train.py::test_a_stopped_run_loses_nothing_and_says_how_to_go_on",
+    ),
+    "keylift adapt *": (
+        "learns for half an hour",
+        "shell/test_adapt.py::test_one_command_makes_weights_with_a_verdict",
+    ),
+    "torchrun *": ("several GPUs", "shell/test_adapt.py::test_two_processes_learn_what_one_learns"),
+    "keylift bench*": ("measures for minutes", "shell/test_bench.py::test_a_quick_bench_measures_everything"),
+    "keylift batch *--workers 4": ("several processes", "shell/test_batch.py::test_two_at_once_write_the_same"),
+    "keylift batch *--workers dask*": (
+        "a cluster",
+        "shell/test_batch_cluster.py::test_each_stage_goes_where_what_it_needs_is",
+    ),
+    "keylift batch /farm/*": ("a farm", "farm/test_openjd.py::test_real_clips_come_out_as_without_a_farm"),
+    "openjd *": ("a farm", "farm/test_openjd.py::test_real_clips_come_out_as_without_a_farm"),
+    "dask *": ("a cluster", "shell/test_batch_cluster.py::test_each_stage_goes_where_what_it_needs_is"),
+    "deadline *": ("a farm", "farm/test_openjd.py::test_real_clips_come_out_as_without_a_farm"),
+    "deadlinecommand *": ("a farm", "farm/test_page.py::test_keylift_understands_every_command"),
+    "mkdir *": (
+        "belongs to a farm",
+        "farm/test_openjd.py::test_the_bundle_for_deadline_cloud_is_the_same_template_in_json",
+    ),
+    "python -c *": (
+        "belongs to a farm",
+        "farm/test_openjd.py::test_the_bundle_for_deadline_cloud_is_the_same_template_in_json",
+    ),
 }
 # What comes first on the page, where no file tells.
 AFTER = {
@@ -242,12 +287,9 @@ def test_every_command_is_run_or_told_why_not() -> None:
 @pytest.mark.parametrize("pattern", ELSEWHERE)
 def test_what_is_run_elsewhere_is_still_on_a_page(pattern: str) -> None:
     assert any(fnmatchcase(command.text, pattern) for command in PAGES), "no page has it any more: take it out"
-    _, test = ELSEWHERE[pattern]
-    assert (ROOT / test).is_file()
-    assert any(
-        isinstance(thing, ast.FunctionDef) and thing.name.startswith("test")
-        for thing in ast.parse((ROOT / test).read_text(encoding="utf-8")).body
-    )
+    file, _, name = ELSEWHERE[pattern][1].partition("::")
+    tree = ast.parse((ROOT / "tests" / file).read_text(encoding="utf-8"))
+    assert name in {thing.name for thing in tree.body if isinstance(thing, ast.FunctionDef)}
 
 
 @pytest.mark.parametrize("command", [pytest.param(c, id=c.text) for c in PAGES if arguments_of(c) is not None])
@@ -336,8 +378,7 @@ def test_the_demo_makes_what_the_front_page_lists(
 
 
 def test_the_example_of_the_api_runs(workplace: Workplace) -> None:
-    page = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
-    example = page.split("```python\n")[1].split("```")[0]
+    example = example_in("api.md", "solve")
     if not (workplace.folder / "dance.mp4").exists():
         film(workplace.folder / "dance.mp4")
     script = workplace.folder / "example.py"
@@ -346,3 +387,25 @@ def test_the_example_of_the_api_runs(workplace: Workplace) -> None:
     said = process.communicate(timeout=120)
     assert process.wait() == 0, said
     assert (workplace.folder / "dance.bvh").stat().st_size > 5000
+
+
+def example_in(page: str, word: str) -> str:
+    """The Python of a page that has ``word`` in it."""
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    return next(block for _, language, block in BLOCK.findall(text) if language == "python" and word in block)
+
+
+def test_keypoints_written_as_the_page_says_can_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    given = {"xy": np.ones((5, 17, 2)), "confidence": np.ones((5, 17)), "names": KEYPOINT_LAYOUTS["coco17"]}
+    exec(example_in("file-formats.md", "np.savez"), given)
+    assert read_keypoints(tmp_path / "dance.keypoints.npz").layout == "coco17"
+
+
+def test_published_weights_lift_as_the_page_says(workplace: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
+    importing = next(command for command in PAGES if "--input-layout coco17" in command.text)
+    assert workplace.carry_out(importing).code == 0
+    monkeypatch.chdir(workplace.folder)
+    given: dict[str, Any] = {"xy_px": np.full((40, 17, 2), 500.0)}
+    exec(example_in("training.md", "lift_normalised"), given)
+    assert given["positions_m"].shape == (40, 17, 3)
