@@ -125,16 +125,16 @@ def test_another_rig_detects_and_lifts_nothing_anew(night, undisturbed):
 
 def test_killed_at_any_moment_it_goes_on_to_the_same_takes(night, undisturbed):
     chance = random.Random(time.time_ns())
-    for _ in range(2):
-        process = batch_begun(night, "killed", "--workers", 2)
-        time.sleep(chance.uniform(1.0, 7.0))
+    for workers in (2, 1):
+        process = batch_begun(night, "killed", "--workers", workers)
+        time.sleep(chance.uniform(0.5, 5.0))
         helpers = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
         process.kill()
         process.communicate()
         # Whoever worked for it notices by itself.
         _, alive = psutil.wait_procs(helpers, timeout=10)
         assert not alive
-    run = batch(night, "killed", "--workers", 2)
+    run = batch(night, "killed", "--workers", 1)
     assert run.code == 0, run.err
     assert takes_in(night / "killed") == undisturbed and nothing_half_done(night / "killed")
 
@@ -149,8 +149,8 @@ def test_workers_that_are_killed_lose_nothing(night, undisturbed, workers):
     began = time.monotonic()
     while process.poll() is None and not (night / out / HIDDEN / "detect").exists():
         time.sleep(0.1)
-    while process.poll() is None and killed < 3 and time.monotonic() - began < 60:
-        time.sleep(chance.uniform(1.0, 3.0))
+    while process.poll() is None and killed < 2 and time.monotonic() - began < 60:
+        time.sleep(chance.uniform(0.5, 2.5))
         victims = workers_of(process) if process.poll() is None else []
         if victims:
             victims[chance.randrange(len(victims))].kill()
