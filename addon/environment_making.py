@@ -351,6 +351,11 @@ class EnvironmentSetup:
                     f"python3-venv and press Retry, or choose an interpreter of your own in the preferences. {full}"
                 )
             return EnvironmentMissingError(f"The environment could not be made: {self._last_line()} {full}")
+        if "DO NOT MATCH THE HASHES" in text:
+            return TryAgainError(
+                "What was fetched is not what the package index promised: it was cut short or changed on the way. "
+                f"Press Retry. {full}"
+            )
         if _NO_NETWORK.search(text):
             return TryAgainError(f"The network can't be reached. Check it and press Retry. {full}")
         missing = re.search(r"No matching distribution found for (\S+)", text)
@@ -361,14 +366,16 @@ class EnvironmentSetup:
             )
         if missing:
             return EnvironmentMissingError(
-                f"The package index has no {missing.group(1)} for this Python and system. Choose another build of "
-                f"torch, or an interpreter of your own. {full}"
+                # pip says the same of an index that answers with an error, or of a page to sign in on.
+                f"The package index gave no {missing.group(1)} for this Python and system. Check that the network "
+                "asks for no sign-in and press Retry, or choose another build of torch, or an interpreter of your own. "
+                + full
             )
         if step.title == _LOADING:
             return TryAgainError(
                 f"Something was installed that does not load: {self._last_line()} Retry makes everything anew. {full}"
             )
-        return TryAgainError(f"{step.title} failed: {self._last_line()} {full}")
+        return TryAgainError(f"{step.title} failed: {self._last_line()} Press Retry. {full}")
 
     def _last_line(self) -> str:
         words = [line for line in self._lines if line and not line.startswith((">", "[notice]", "WARNING"))]

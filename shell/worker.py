@@ -55,7 +55,8 @@ def run(options: argparse.Namespace, reporter: Reporter) -> int:
     line.say(Ready(PROTOCOL, __version__, platform.python_version()))
     while (request := line.next_request()) is not None:
         if not _serve(request, line):
-            return EXIT_TRY_AGAIN
+            # Not by way of the interpreter's end, which the thread that listens would be in the way of.
+            os._exit(EXIT_TRY_AGAIN)
     return EXIT_DONE
 
 
