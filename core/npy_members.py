@@ -10,6 +10,7 @@ import ast
 import math
 import re
 import struct
+import warnings
 import zipfile
 from typing import IO, Any
 
@@ -58,7 +59,10 @@ def read_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, str]:
         raise ValueError("it has an array that ends in its header") from None
     text = file.read(length) if length <= MAX_HEADER_BYTES else b""
     try:
-        said: Any = ast.literal_eval(text.decode("utf-8" if version == (3, 0) else "latin1").strip())
+        with warnings.catch_warnings():
+            # Python warns of odd code, which this is none of.
+            warnings.simplefilter("ignore")
+            said: Any = ast.literal_eval(text.decode("utf-8" if version == (3, 0) else "latin1").strip())
         shape, fortran, dtype = said["shape"], said["fortran_order"], said["descr"]
     except (ValueError, SyntaxError, TypeError, KeyError, MemoryError, RecursionError):
         raise ValueError("it has an array whose header makes no sense") from None

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import OutputError, WeightsError
 from ..output_files import ELSEWHERE, written_whole
+from ..outside_text import check_ordinary
 from ..track_files import sha256_of
 from ..tracks import Source
 from .names import check_free
@@ -204,6 +205,7 @@ def read_header(path: Path) -> dict[str, Any]:
 def _header_json(path: Path) -> tuple[dict[str, Any], int]:
     """A safetensors file's header, and where its data begins. Raises WeightsError when there is none."""
     try:
+        check_ordinary(path)
         size = path.stat().st_size
         with open(path, "rb") as file:
             (length,) = struct.unpack("<Q", file.read(8))

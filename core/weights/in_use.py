@@ -12,6 +12,7 @@ from typing import Any
 
 from ..errors import OutputError, WeightsError
 from ..output_files import written_whole
+from ..outside_text import bytes_within, json_value
 from ..skeletons import LANDMARKS_41, LIFTER_21_NAMES
 from ..track_files import sha256_of
 from . import SHIPPED_NAMES, file_named, find_weights, read_header, user_folder, weights_files
@@ -274,11 +275,7 @@ def _read_history() -> list[_Choice]:
     """What was chosen, oldest first. Raises _Damaged when it can't be read."""
     path = user_folder() / FILE
     try:
-        with open(path, "rb") as file:
-            content = file.read(_MAX_BYTES + 1)
-        if len(content) > _MAX_BYTES:
-            raise ValueError("it is far too large")
-        said = json.loads(content)
+        said = json_value(bytes_within(path, _MAX_BYTES))
         if said["schema_version"] != _SCHEMA:
             raise ValueError("another Keylift wrote it")
         return [_choice(entry) for entry in _checked(said["history"])]
@@ -286,7 +283,7 @@ def _read_history() -> list[_Choice]:
         return []
     except OSError as problem:
         raise _Damaged(f"'{path}' can't be read: {problem.strerror}.") from problem
-    except (ValueError, KeyError, TypeError, RecursionError) as problem:
+    except (ValueError, KeyError, TypeError) as problem:
         raise _Damaged(f"'{path}' says which weights are in use, and is damaged: {problem}.") from problem
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import WeightsError
+from ..outside_text import check_ordinary
 from . import (
     MAKE_ANEW,
     MAX_HEADER_BYTES,
@@ -60,6 +61,7 @@ def verify(path: Path) -> Verification:
 def content_of(path: Path) -> bytes:
     """All of a weights file. Raises WeightsError when it is not there, can't be read or is too large."""
     try:
+        check_ordinary(path)
         with open(path, "rb") as file:
             content = file.read(MAX_WEIGHTS_BYTES + 1) if path.stat().st_size <= MAX_WEIGHTS_BYTES else None
     except FileNotFoundError:

@@ -16,6 +16,7 @@ from typing import TextIO
 import numpy as np
 
 from ...core.errors import FileFormatError
+from ...core.outside_text import check_ordinary
 
 MAX_FILE_BYTES = 256 << 20
 MAX_NODES = 1024
@@ -300,6 +301,7 @@ def _values(lines: _Lines, frames: int, columns: int) -> np.ndarray:
 def read_bvh(path: Path) -> BvhMotion:
     """Read a BVH file. Raises FileFormatError, with the line, when it is damaged, endless or not one."""
     try:
+        check_ordinary(path)
         if path.stat().st_size > MAX_FILE_BYTES:
             raise FileFormatError(f"'{path}' is larger than {MAX_FILE_BYTES >> 20} MB. Split it into shorter clips.")
         with open(path, encoding="utf-8-sig", errors="replace") as file:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ...core.errors import FileFormatError
+from ...core.outside_text import check_ordinary
 
 MAX_FILE_BYTES = 512 << 20
 MAX_FRAMES = 2_000_000
@@ -83,6 +84,7 @@ def _check_layout(path: Path) -> None:
 
     ezc3d goes on for ever, or takes Python down with it, where that is not so.
     """
+    check_ordinary(path)
     size = path.stat().st_size
     if size > MAX_FILE_BYTES:
         raise FileFormatError(f"'{path}' is larger than {MAX_FILE_BYTES >> 20} MB. Split it into shorter trials.")
