@@ -159,6 +159,8 @@ def _fetch_wheel(folder: Path) -> Path:
 
 def _reason(said: str) -> str:
     """Why pip gave up, out of what it ``said`` on stderr, as one sentence."""
+    if "DO NOT MATCH THE HASHES" in said:
+        return "what came was cut short or changed on the way."
     broken = re.findall(r"connection broken by '(.+)': ", said)
     lines = [line.strip() for line in said.splitlines() if line.strip() and not line.startswith("[notice]")]
     reason = broken[-1] if broken else (lines[-1] if lines else "pip gave no reason")
