@@ -27,7 +27,7 @@ from .outside_text import check_ordinary
 MAX_UNPACKED_BYTES = 8 << 30
 MAX_ARRAY_BYTES = 2 << 30
 # Of a pickle, whatever its size; and one more for each byte that it takes on the disk.
-FREE_STEPS = 1_000_000
+FREE_STEPS = 500_000
 MAX_MEMBERS = 64
 MAX_DEPTH = 24
 

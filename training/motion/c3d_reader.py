@@ -69,6 +69,9 @@ def _check_parameters(path: Path, section: bytes, order: str) -> None:
             sizes = section[inside + 2 : inside + 2 + dimensions]
             if abs(kind) not in (1, 2, 4) or dimensions > 7 or len(sizes) < dimensions:
                 break
+            # ezc3d takes Python down with it over a text that has no length.
+            if kind == -1 and dimensions == 0:
+                break
             inside += 2 + dimensions + abs(kind) * math.prod(sizes)
         # A description's length, and so many letters.
         if inside >= len(section) or inside + 1 + section[inside] > end or end > len(section):
