@@ -195,7 +195,7 @@ def _opened(path: Path, **how: Any) -> Iterator[Any]:
     """The container at ``path``; FFmpeg's errors while it is open become FootageErrors."""
     try:
         # An absolute path can't be mistaken for a protocol ("C:..." is FFmpeg's business, "a:b.mp4" would be ours).
-        with av.open(os.path.abspath(path), **how) as container:
+        with av.open(os.path.abspath(path), metadata_errors="replace", **how) as container:
             yield container
     except av.error.FFmpegError as problem:
         raise _unreadable(path, problem) from problem
@@ -206,7 +206,8 @@ def _picture_stream(container: Any, path: Path) -> Any:
         raise FootageError(f"'{path}' is not a video. Give a video file or a folder of pictures.")
     # The cover of a song is a video stream too.
     cover = av.stream.Disposition.attached_pic
-    streams = [stream for stream in container.streams.video if not stream.disposition & cover]
+    # Where nothing can decode it, a stream has no sizes either.
+    streams = [one for one in container.streams.video if not one.disposition & cover and one.codec_context is not None]
     if not streams:
         what = "sound but no pictures" if container.streams.audio else "no pictures"
         raise FootageError(f"'{path}' has {what}. Give a video file or a folder of pictures.")
@@ -534,7 +535,7 @@ class Video(Footage):
                 for picture in _decoded(stream, container):
                     index += 1
                     if picture.time is not None:
-                        stays_s = float(picture.duration * picture.time_base) if picture.duration else 0.0
+                        stays_s = float((picture.duration or 0) * (picture.time_base or 0))
                         shown_until_s = max(shown_until_s, picture.time + stays_s)
                     time_s = clock.time_s(picture.time)
                     # Skipped pictures are not converted: that costs more than decoding them.
@@ -611,10 +612,10 @@ def _claimed_frames(container: Any, stream: Any, fps: float) -> int | None:
     if listed or stream.frames:
         return listed or int(stream.frames)
     if stream.duration:
-        duration_s = float(stream.duration * stream.time_base)
+        duration_s = float(stream.duration * (stream.time_base or 0))
     elif (end_s := _claimed_end_s(stream)) is not None:
         # The container's own is that of the longest stream, which may be sound.
-        duration_s = end_s - (float(stream.start_time * stream.time_base) if stream.start_time else 0.0)
+        duration_s = end_s - float((stream.start_time or 0) * (stream.time_base or 0))
     elif container.duration:
         duration_s = container.duration / av.time_base
     else:
