@@ -196,11 +196,11 @@ def main() -> int:
     parser.add_argument("--times", type=int, default=5, help="how often each")
     parser.add_argument("--seed", type=int, default=None, help="of the first try; those after it count up")
     parser.add_argument("--log", type=Path, help="a line of JSON a try is added here")
-    parser.add_argument("--table", type=Path, metavar="LOG", help="only tell what an earlier log holds")
+    parser.add_argument("--table", type=Path, nargs="+", metavar="LOG", help="only tell what earlier logs hold")
     parser.add_argument("--minutes", type=float, default=1e9, help="begin nothing after so long")
     options = parser.parse_args()
     if options.table is not None:
-        print(table(read_log(options.table)))
+        print(table([one for log in options.table for one in read_log(log)]))
         return 0
     seed = time.time_ns() % 10**9 if options.seed is None else options.seed
     until = time.monotonic() + 60 * options.minutes
