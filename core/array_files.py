@@ -14,7 +14,7 @@ import numpy as np
 
 from .errors import FileFormatError
 from .npy_members import check_members, read_array, read_header
-from .output_files import written_whole
+from .output_files import ELSEWHERE, written_whole
 from .outside_text import check_ordinary
 
 # An hour at 120 frames a second of 41 joints takes 0.6 GB; whatever is larger than this is not one of ours.
@@ -47,12 +47,12 @@ def read_arrays(path: Path, kind: str) -> dict[str, np.ndarray]:
         raise FileFormatError(f"'{path}' is not a {kind} file, or it is damaged: {reason}") from problem
 
 
-def write_arrays(path: Path, arrays: dict[str, Any]) -> None:
-    """Write ``arrays`` as a packed .npz file."""
+def write_arrays(path: Path, arrays: dict[str, Any], advice: str = ELSEWHERE) -> None:
+    """Write ``arrays`` as a packed .npz file; ``advice`` says what to do where that can't be."""
     # Packed in memory first: on a full disk the zip's writer complains once more when it is thrown away.
     packed = io.BytesIO()
     np.savez_compressed(packed, **arrays)
-    with written_whole(path) as beside:
+    with written_whole(path, advice) as beside:
         beside.write_bytes(packed.getbuffer())
 
 

@@ -12,6 +12,7 @@ from ...core.camera import Camera
 from ...core.errors import FileFormatError
 from ...core.skeletons import LANDMARKS_41, LIFTER_21_NAMES
 from ...core.tracks import Source
+from ..checkpoints import RUN_ADVICE
 
 PART_ENDING = ".part.npz"
 PART_SCHEMA = 1
@@ -104,7 +105,7 @@ def write_part(path: Path, part: FootagePart) -> None:
     }
     if part.world_from_camera is not None:
         arrays["world_from_camera"] = part.world_from_camera.astype(np.float64)
-    write_arrays(path, arrays)
+    write_arrays(path, arrays, RUN_ADVICE)
 
 
 def read_part(path: Path) -> FootagePart:
