@@ -298,7 +298,7 @@ def _is_combed(rgb: np.ndarray) -> bool:
     # A few columns say as much as all.
     green = rgb[:, ::_COMB_COLUMNS, 1].astype(np.int16)
     rows, columns = (green.shape[0] - 2) // _COMB_BLOCK, green.shape[1] * _COMB_COLUMNS // _COMB_BLOCK
-    if not rows or not columns:
+    if rows <= 0 or columns <= 0:
         return False
     high, wide = rows * _COMB_BLOCK, columns * _COMB_BLOCK // _COMB_COLUMNS
     here, next_one, after = (green[first : first + high, :wide] for first in range(3))
