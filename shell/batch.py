@@ -121,6 +121,7 @@ def run(options: argparse.Namespace, reporter: Reporter) -> int:
     out = OutFolder(options.output.resolve())
     check_writable(out.hidden / "locks" / "try", "Choose another folder with -o.")
     rigs.keep()
+    out.sweep()
     with _engine(options, out, reporter) as engine:
         tally = _coordinated(jobs, engine, out, options, reporter)
     code, report = tally.exit_code, None

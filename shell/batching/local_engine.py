@@ -17,6 +17,7 @@ from typing import Any
 
 import psutil
 
+from ...core.errors import DeviceError
 from .engine import WorkerDied
 from .job import RETARGET, STAGES, Job
 from .stage_result import StageResult
@@ -136,7 +137,7 @@ class LocalEngine:
     def _ended(self, slot: int | None, future: Future[StageResult], inner: Future[StageResult]) -> None:
         problem = inner.exception()
         with self._lock:
-            if isinstance(problem, BrokenProcessPool) or self._has_grown(slot):
+            if isinstance(problem, BrokenProcessPool) or _lost_its_gpu(inner) or self._has_grown(slot):
                 self._renew(slot)
             if slot is None:
                 self._blender_busy = False
@@ -173,6 +174,14 @@ class LocalEngine:
         """Every process ends."""
         for executor in self._executors():
             executor.shutdown(wait=True, cancel_futures=True)
+
+
+def _lost_its_gpu(inner: Future[StageResult]) -> bool:
+    """Whether a process is good for nothing more: a GPU that failed stays so for it, and not for the next one."""
+    if inner.exception() is not None:
+        return False
+    failure = inner.result().failure
+    return failure is not None and failure.kind == DeviceError.__name__
 
 
 def _processes(executor: ProcessPoolExecutor | None) -> list[psutil.Process]:

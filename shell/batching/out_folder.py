@@ -6,22 +6,28 @@ import hashlib
 import json
 import os
 import shutil
+import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
-from ...core.errors import TryAgainError
+from ...core.errors import KeyliftError, TryAgainError
 from ...core.output_files import explain_write_failure, written_whole
 from ...core.outside_text import json_value, text_within
+from .job import DETECT, LIFT
 
 HIDDEN, REPORT, MANIFEST_ENDING = ".keylift", "report.html", ".take.json"
 ADVICE = "Choose another folder with -o."
 DONE_FILE = "done.json"
+# What they make is kept by content.
+KEPT_STAGES = (DETECT, LIFT)
 _MAX_JSON_BYTES = 4 << 20
+# On file systems that can't hold locks, somebody may still be at it.
+_HALF_DONE_S = 24 * 3600.0
 
 
 class BusyError(TryAgainError):
@@ -58,6 +64,18 @@ class OutFolder:
     def work(self, name: str) -> Path:
         """Where files lie before they are whole."""
         return self.hidden / "work" / name
+
+    def sweep(self) -> None:
+        """Throw away what a killed run left half-done a day ago or more, and nobody works on.
+
+        The next try of the same thing would, but another version, or another setting, is another thing.
+        """
+        for old in (self.hidden / "work").glob("*-*"):
+            stage, _, key = old.name.partition("-")
+            with suppress(KeyliftError, OSError):
+                if stage in KEPT_STAGES and time.time() - old.stat().st_mtime > _HALF_DONE_S:
+                    with self.held(f"{stage} {key}"):
+                        shutil.rmtree(old)
 
     @contextmanager
     def held(self, name: str) -> Iterator[None]:
