@@ -16,8 +16,11 @@ import av
 import numpy as np
 
 from .errors import FootageError
-from .footage import _OPEN_OPTIONS, Footage, Frame, Pictures, Video, _decoded, _opened, _picture_stream
-from .footage import _whole_packets as whole_packets
+from .footage_claims import whole_packets
+from .footage_decoding import OPEN_OPTIONS, decoded, opened, picture_stream
+from .footage_frames import Footage, Frame
+from .picture_files import Pictures
+from .video_file import Video
 
 # A decoder has threads of its own; so many are enough where several decode at once.
 _DECODING_THREADS = 2
@@ -78,8 +81,8 @@ class _Stamps:
     def of(cls, video: Video) -> _Stamps | None:
         """By walking through the packets, which is far faster than decoding them; None where they don't say."""
         ticks, decoding, key = [], [], []
-        with _opened(video.path, options=_OPEN_OPTIONS) as container:
-            stream = _picture_stream(container, video.path)
+        with opened(video.path, options=OPEN_OPTIONS) as container:
+            stream = picture_stream(container, video.path)
             if stream.time_base is None or whole_packets(container, stream) is not None:
                 return None
             try:
@@ -132,13 +135,13 @@ class _StampedVideo(RandomAccess):
     def _frames_from(self, start: int, first: int, last: int) -> Iterator[Frame]:
         begins = self._stamps.ticks[start]
         expected = None
-        with _opened(self._video.path, options=_OPEN_OPTIONS) as container:
-            stream = _picture_stream(container, self._video.path)
+        with opened(self._video.path, options=OPEN_OPTIONS) as container:
+            stream = picture_stream(container, self._video.path)
             stream.codec_context.thread_count = _DECODING_THREADS
             try:
                 if start > 0:
                     container.seek(int(begins), stream=stream)
-                for picture in _decoded(stream, container):
+                for picture in decoded(stream, container):
                     # Pictures shown before the key frame may lean on others that were not decoded.
                     if picture.pts is None or expected is None and picture.pts < begins:
                         continue
@@ -151,7 +154,7 @@ class _StampedVideo(RandomAccess):
                         raise self._uneven()
                     expected = number + 1
                     if number >= first:
-                        yield Frame(self._video._upright.rgb(picture), float(self._times_s[number]), number)
+                        yield Frame(self._video.upright.rgb(picture), float(self._times_s[number]), number)
                     if number == last:
                         return
             except av.error.FFmpegError as problem:

@@ -16,9 +16,10 @@ from typing import Any
 import av
 import numpy as np
 
-from ...core.detection import detect_people, native_chatter_hidden
+from ...core.detection import detect_people
 from ...core.footage import open_footage
 from ...core.keypoint_repair import repair
+from ...core.landmarker import native_chatter_hidden
 from ...core.lift import lift
 from ...core.lifter.lifting import load_ray_lifter
 from ...core.progress import Progress, report, silent

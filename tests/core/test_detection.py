@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 
 from footage_samples import full_model, numbered_pictures, real_clip, write_crossing, write_video
-from keylift.core import detection, detection_spans, footage_spans
-from keylift.core.detection import _edge_fade, _regions, detect_people
+from keylift.core import crowd, detection, detection_spans, footage_spans
+from keylift.core.crowd import _edge_fade, _regions
+from keylift.core.detection import detect_people
 from keylift.core.errors import Cancelled, DetectorError, NobodyFoundError
 from keylift.core.footage import Frame, open_footage
 from keylift.core.people import Sighting
@@ -169,7 +170,7 @@ class SharpEyed:
 
 @pytest.fixture
 def sharp_eyed(monkeypatch):
-    monkeypatch.setattr(detection, "_Landmarker", SharpEyed)
+    monkeypatch.setattr(crowd, "Landmarker", SharpEyed)
     monkeypatch.setattr(SharpEyed, "open_now", set())
     return monkeypatch
 
@@ -188,24 +189,24 @@ def test_where_there_are_too_many_the_largest_are_followed(sharp_eyed):
     # Those far away are seen most clearly, as they often are: whole, and not cut off by the picture's edge.
     people = [standing(90 + 180 * n, h, 0.99 - h / 1000) for n, h in enumerate(heights_px)]
     sharp_eyed.setattr(SharpEyed, "seen", people)
-    with detection._Crowd(full_model(), max_people=2) as crowd:
-        crowd.look_at(STAGE, 0)
-        assert {person.size_px for person in crowd.everybody} == {people[1].size_px, people[3].size_px}
+    with crowd.Crowd(full_model(), max_people=2) as seen:
+        seen.look_at(STAGE, 0)
+        assert {person.size_px for person in seen.everybody} == {people[1].size_px, people[3].size_px}
 
 
 @pytest.mark.parametrize("trouble", [DetectorError, KeyboardInterrupt])
 def test_a_landmarker_that_fails_at_once_is_closed(sharp_eyed, trouble):
     sharp_eyed.setattr(SharpEyed, "trouble", trouble)
-    with detection._Crowd(full_model(), max_people=2) as crowd:
+    with crowd.Crowd(full_model(), max_people=2) as seen:
         with pytest.raises((trouble, RuntimeError)):
-            crowd._take_up([standing(400, 300, 0.9)], STAGE, 0)
-        assert not SharpEyed.open_now and not crowd.everybody
+            seen._take_up([standing(400, 300, 0.9)], STAGE, 0)
+        assert not SharpEyed.open_now and not seen.everybody
 
 
 def test_all_are_closed_even_when_closing_fails(sharp_eyed):
     sharp_eyed.setattr(SharpEyed, "seen", [standing(200, 300, 0.9), standing(600, 300, 0.9)])
-    with pytest.raises(RuntimeError, match="can't close"), detection._Crowd(full_model(), max_people=4) as crowd:
-        crowd.look_at(STAGE, 0)
+    with pytest.raises(RuntimeError, match="can't close"), crowd.Crowd(full_model(), max_people=4) as seen:
+        seen.look_at(STAGE, 0)
         assert len(SharpEyed.open_now) == 3
         sharp_eyed.setattr(SharpEyed, "trouble", DetectorError)
     assert not SharpEyed.open_now

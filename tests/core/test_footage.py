@@ -229,9 +229,9 @@ def test_noise_inside_a_video_is_an_error_or_a_picture_but_never_a_crash(tmp_pat
 
 
 def test_double_and_missing_stamps_are_repaired():
-    from keylift.core.footage import _Clock
+    from keylift.core.footage_clock import Clock
 
-    clock = _Clock(10)
+    clock = Clock(10)
     repaired = [clock.time_s(stamp) for stamp in (5.0, 5.1, 5.1, None, 5.4, 0.0, 0.1, float("nan"), 0.3)]
     assert np.all(np.diff(repaired) > 0)
     assert np.allclose(repaired, [0, 0.1, 0.15, 0.25, 0.4, 0.5, 0.6, 0.7, 0.8])

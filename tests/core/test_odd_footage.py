@@ -187,17 +187,17 @@ def test_parts_keep_the_time_of_the_whole(tmp_path: Path, ending: str, codec: st
 
 
 def test_an_hour_is_counted_without_drift() -> None:
-    from keylift.core.footage import _Clock
+    from keylift.core.footage_clock import Clock
 
     fps = float(NTSC)
     number = np.arange(108000)
     stamps = {"ntsc": np.round(number / fps * 90000) / 90000, "thousandths": np.round(number / fps, 3)}
     for true_s in (*stamps.values(), None):
-        clock = _Clock(fps, even=true_s is None)
+        clock = Clock(fps, even=true_s is None)
         told = np.array([clock.time_s(None if true_s is None else true_s[i] + 10) for i in number])
         assert np.abs(told - number / fps).max() < 0.0011
     # Every fifth stamp is missing, every seventh doubled, and the file claims another rate.
-    clock = _Clock(25.0)
+    clock = Clock(25.0)
     true_s = number / fps
     told = np.array([clock.time_s(None if i % 5 == 0 else true_s[i - (i % 7 == 0)]) for i in number])
     assert (np.diff(told) > 0).all() and np.abs(told - true_s).max() < 1.01 / fps

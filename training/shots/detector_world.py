@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ...core.detection import model_bytes, native_chatter_hidden
 from ...core.errors import DetectorError
 from ...core.footage import Frame
+from ...core.landmarker import model_bytes, native_chatter_hidden
 from ...core.people import SAME_BODY, Sighting, apart
 from ...core.progress import Progress, report, silent
 from ...core.skeletons import MEDIAPIPE_33_NAMES
