@@ -23,9 +23,18 @@ def main(argv: Sequence[str] | None = None) -> int:
             _leave_at_once(code)
         return code
     except KeyboardInterrupt:
-        # Pressed while the first modules were still being loaded, or after the work was done.
-        print("keylift: Stopped. Nothing half-done was left behind.", file=sys.stderr, flush=True)
-        return 130
+        return _stopped()
+    except RuntimeError as problem:
+        # So Python 3.11 tells of a ctrl-C in the middle of the making of a class.
+        if isinstance(problem.__cause__, KeyboardInterrupt):
+            return _stopped()
+        raise
+
+
+def _stopped() -> int:
+    """Ctrl-C came while the first modules were still being loaded, or after the work was done."""
+    print("keylift: Stopped. Nothing half-done was left behind.", file=sys.stderr, flush=True)
+    return 130
 
 
 def _blender_crashes_at_the_end() -> bool:

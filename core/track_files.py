@@ -9,6 +9,7 @@ import numpy as np
 
 from .array_files import parse_arrays, write_arrays
 from .camera import Camera
+from .errors import FileFormatError
 from .skeletons import KEYPOINT_LAYOUTS, LANDMARKS_41, MAX_JOINTS, Skeleton, pairs_by_prefix
 from .tracks import KeypointTrack, PoseTrack, Source
 
@@ -18,6 +19,8 @@ KEYPOINTS_SCHEMA = 3
 POSE_SCHEMA = 2
 
 _KIND = "keypoints or pose"
+# What is beyond is no picture of somebody, but a broken file.
+_FARTHEST_PX = 1e7
 
 
 def sha256_of(path: Path) -> str:
@@ -56,8 +59,11 @@ def read_keypoints(path: Path) -> KeypointTrack:
         name, sha256 = (str(value) for value in arrays["source"])
         has_changes = int(arrays["schema_version"]) >= 2
         changes = arrays["changes"].astype(np.uint8, casting="safe") if has_changes else np.zeros((0, 0), np.uint8)
+        xy_px = arrays["xy_px"].astype(np.float64)
+        if float(np.nanmax(np.abs(xy_px), initial=0)) > _FARTHEST_PX:
+            raise FileFormatError("xy_px lies far outside any picture.")
         return KeypointTrack(
-            xy_px=arrays["xy_px"].astype(np.float64),
+            xy_px=xy_px,
             confidence=arrays["confidence"].astype(np.float64),
             time_s=arrays["time_s"].astype(np.float64),
             frame_index=arrays["frame_index"].astype(np.int64),

@@ -17,7 +17,7 @@ MAX_PEOPLE = 4
 # What is beyond is no footage and no motion, but a broken file.
 MAX_FPS = 10_000
 _LONGEST_S = 1e7
-_FARTHEST_PX, _FARTHEST_M = 1e7, 1e7
+_FARTHEST_M = 1e7
 
 
 def _require(condition: bool, message: str) -> None:
@@ -103,7 +103,6 @@ class KeypointTrack:
         _require(int(self.changes.max(initial=0)) <= max(Change), "changes holds a code that means nothing.")
         _require(min(self.size_px) > 0, "size_px must be positive.")
         _require(max(self.size_px) <= MAX_SIDE_PX, f"size_px must be at most {MAX_SIDE_PX:,} a side.")
-        _require(float(np.nanmax(np.abs(self.xy_px), initial=0)) <= _FARTHEST_PX, "xy_px lies far outside any picture.")
         _check_times(self.time_s, self.frame_index, frames)
 
     @property

@@ -189,3 +189,11 @@ def test_a_track_is_checked_at_birth(tracks):
 def test_a_skeleton_whose_parents_go_in_circles_is_refused():
     with pytest.raises(FileFormatError):
         Skeleton(("a", "b"), (1, 0), ())
+
+
+def test_a_point_light_years_outside_the_picture_is_refused(tmp_path, tracks):
+    far = tracks[1].xy_px.copy()
+    far[2, 4] = [3e7, 5.0]
+    write_keypoints(tmp_path / "far.keypoints.npz", replace(tracks[1], xy_px=far))
+    with pytest.raises(FileFormatError, match="outside any picture"):
+        read_keypoints(tmp_path / "far.keypoints.npz")

@@ -135,3 +135,21 @@ def test_a_stop_waits_for_native_code_that_is_loading(monkeypatch: pytest.Monkey
         # Whoever presses twice means it.
         signal.raise_signal(signal.SIGINT)
         pytest.fail("the second one was ignored too")
+
+
+def test_ctrl_c_while_a_class_is_being_made_is_a_ctrl_c(monkeypatch, capsys):
+    """Python 3.11 tells of it as a RuntimeError."""
+    from keylift import __main__ as door
+    from keylift import shell
+
+    def interrupted(argv):
+        raise RuntimeError("Error calling __set_name__") from KeyboardInterrupt()
+
+    def broken(argv):
+        raise RuntimeError("broken")
+
+    monkeypatch.setattr(shell, "main", interrupted)
+    assert door.main() == 130 and "Stopped" in capsys.readouterr().err
+    monkeypatch.setattr(shell, "main", broken)
+    with pytest.raises(RuntimeError, match="broken"):
+        door.main()
