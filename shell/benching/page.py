@@ -87,7 +87,8 @@ def markdown(measured: dict[str, Any], told: list[str]) -> str:
 def _limits_told(learned: dict[str, Any], limits: dict[str, float]) -> list[str]:
     lines = [
         f"The machine multiplies matrices at {limits['gflops']:.0f} GFLOP/s and copies memory at "
-        f"{limits['copy_gb_s']:.1f} GB/s. Of that multiplying, in useful operations of the plain network:",
+        f"{limits['copy_gb_s']:.1f} GB/s. Below, the operations of the plain network are counted for both; lifting "
+        "does with fewer, and bfloat16 has circuits of its own, so that both may go beyond the limit:",
         "",
         "| stage | GFLOP/s | share of the limit |",
         "|---|---|---|",
