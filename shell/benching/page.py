@@ -108,6 +108,7 @@ def _limits_told(learned: dict[str, Any], limits: dict[str, float]) -> list[str]
 
 def _plot(measured: dict[str, Any], place: Path) -> None:
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     ratios, lengths = figure.subplots(1, 2, width_ratios=(3, 2))
@@ -130,6 +131,7 @@ def _plot(measured: dict[str, Any], place: Path) -> None:
     memory.set_ylim(bottom=0)
     memory.set_ylabel("peak memory, MB", color="#c06020")
     lengths.set_xlabel("frames")
+    lengths.xaxis.set_major_locator(MaxNLocator(4))
     lengths.set_ylabel("seconds", color="#3b6ea5")
     lengths.set_ylim(bottom=0)
     lengths.set_title("lifting and fitting")
