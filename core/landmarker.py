@@ -21,7 +21,10 @@ LOOK_CONFIDENCE = 0.5
 
 
 class _NativeChatter:
-    """Descriptor 2 turned away as long as anybody, in whatever thread, wants it so."""
+    """Descriptor 2 turned away as long as anybody, in whatever thread, wants it so.
+
+    What other threads write there meanwhile is lost too: now and then a line of progress.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
