@@ -96,12 +96,9 @@ _MOVED_BY_SEGMENT, _MOVED_BY_BONE = _hangs_on()
 _AXIS_SEGMENTS = np.array([axis.segment for axis in AXES])
 _AXIS_FRAMES = np.array([SEGMENT_PARENTS[axis.segment] if axis.of_parent else axis.segment for axis in AXES])
 _AXIS_VECTORS = np.array([axis.axis for axis in AXES])
-# ``AXES`` go segment by segment.
-_AXES_OF_SEGMENT = [
-    slice(*(int(np.searchsorted(_AXIS_SEGMENTS, segment, side)) for side in ("left", "right")))
-    for segment in range(len(SEGMENT_NAMES))
-]
-_MOVED_OF_SEGMENT = [np.flatnonzero(_MOVED_BY_SEGMENT[:, segment]) for segment in range(len(SEGMENT_NAMES))]
+_AXIS_JOINTS = np.array(SEGMENT_JOINTS)[_AXIS_SEGMENTS]
+# (41, A) 1 where a landmark moves when its segment is turned about an axis.
+_MOVED_BY_AXIS = _MOVED_BY_SEGMENT[:, _AXIS_SEGMENTS].astype(np.float32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,16 +140,49 @@ class BodyState:
 
 @dataclass(frozen=True, eq=False)
 class PosedBody:
-    """Where the landmarks of a state are, and how they move with it.
+    """Where the landmarks of a state are, and what says how they move with it.
 
     landmarks_m: (F, 41, 3)
-    by_change:   (F, 41, 3, D) derivative by the change of each frame
-    by_growth:   (F, 41, 3, G) derivative by the lengths of bones, where it was asked for
+    axes:        (F, D - 3, 3) float32, of ``AXES`` in space
+    directions:  (F, 41, 3) of the bones, unit
     """
 
     landmarks_m: np.ndarray
-    by_change: np.ndarray
-    by_growth: np.ndarray | None = None
+    axes: np.ndarray
+    directions: np.ndarray
+
+    def by_change(self, rows: slice = slice(None)) -> np.ndarray:
+        """(f, 41, 3, D) derivatives of some frames' landmarks by the change, float32: they only say where to go."""
+        near, axes = self.landmarks_m[rows].astype(np.float32), self.axes[rows]
+        moved = np.zeros((*near.shape, FREEDOMS), np.float32)
+        moved[:, :, [0, 1, 2], [0, 1, 2]] = 1.0
+        pivots = near[:, _AXIS_JOINTS]
+        # From each axis to each landmark, whether it hangs there or not: large arrays beat small loops.
+        arm = [near[:, :, None, i] - pivots[:, None, :, i] for i in range(3)]
+        along = [axes[:, None, :, i] * _MOVED_BY_AXIS for i in range(3)]
+        for i, (j, k) in enumerate(((1, 2), (2, 0), (0, 1))):
+            across = moved[:, :, i, ROOT:]
+            np.multiply(along[j], arm[k], out=across)
+            across -= along[k] * arm[j]
+        return moved
+
+    def by_growth(self, rows: slice = slice(None)) -> np.ndarray:
+        """(f, 41, 3, G) derivatives by the lengths of bones, float32."""
+        directions = self.directions[rows].astype(np.float32)
+        moved = np.zeros((*directions.shape, len(BONE_GROUPS)), np.float32)
+        for bone in range(1, len(LANDMARKS_41)):
+            longer = np.flatnonzero(_MOVED_BY_BONE[:, bone])
+            moved[:, longer, :, BONE_GROUP[bone]] += directions[None, :, bone]
+        return moved
+
+
+def pose(state: BodyState) -> PosedBody:
+    """Landmarks of ``state`` and what their derivatives are made of."""
+    matrices = to_matrix(state.segments())
+    directions = _bone_directions(matrices)
+    points = _chained(state.root_m, directions, state.lengths_m)
+    axes = np.einsum("fdij,dj->fdi", matrices[:, _AXIS_FRAMES], _AXIS_VECTORS).astype(np.float32)
+    return PosedBody(points, axes, directions)
 
 
 def landmarks(state: BodyState) -> np.ndarray:
@@ -171,33 +201,6 @@ def _chained(root_m: np.ndarray, directions: np.ndarray, lengths_m: np.ndarray) 
     path = _MOVED_BY_BONE.astype(float)
     path[:, 0] = 1.0
     return np.matmul(path, bones)
-
-
-def pose(state: BodyState, with_bones: bool = False) -> PosedBody:
-    """Landmarks of ``state`` with their derivatives, float32: they only say where to go next."""
-    matrices = to_matrix(state.segments())
-    directions = _bone_directions(matrices)
-    points = _chained(state.root_m, directions, state.lengths_m)
-    frames = len(points)
-    axes = np.einsum("fdij,dj->fdi", matrices[:, _AXIS_FRAMES], _AXIS_VECTORS).astype(np.float32)
-    near = points.astype(np.float32)
-    by_change = np.zeros((frames, len(LANDMARKS_41), 3, FREEDOMS), np.float32)
-    by_change[:, :, [0, 1, 2], [0, 1, 2]] = 1.0
-    for segment, joint in enumerate(SEGMENT_JOINTS):
-        turning, moved = _AXES_OF_SEGMENT[segment], _MOVED_OF_SEGMENT[segment]
-        arm = near[:, moved] - near[:, None, joint]
-        rx, ry, rz = (arm[:, :, None, i] for i in range(3))
-        ax, ay, az = (axes[:, None, turning, i] for i in range(3))
-        freedoms = slice(ROOT + turning.start, ROOT + turning.stop)
-        for i, across in enumerate((ay * rz - az * ry, az * rx - ax * rz, ax * ry - ay * rx)):
-            by_change[:, moved, i, freedoms] = across
-    if not with_bones:
-        return PosedBody(points, by_change)
-    by_growth = np.zeros((frames, len(LANDMARKS_41), 3, len(BONE_GROUPS)), np.float32)
-    for bone in range(1, len(LANDMARKS_41)):
-        longer = np.flatnonzero(_MOVED_BY_BONE[:, bone])
-        by_growth[:, longer, :, BONE_GROUP[bone]] += directions[None, :, bone].astype(np.float32)
-    return PosedBody(points, by_change, by_growth)
 
 
 def stature_m(lengths_m: np.ndarray) -> float:

@@ -20,11 +20,11 @@ from .articulated_body import (
     as_hinged,
     landmarks,
     local_turns,
-    pose,
     stature_m,
 )
-from .evidence import Evidence, gather
+from .evidence import Evidence
 from .least_squares import solve_over_time, solve_with_bones
+from .normal_equations import NormalEquations, gather, gather_with_bones
 from .settings import FitSettings
 
 # The bones are found from so many frames, spread over the clip.
@@ -135,7 +135,7 @@ def _bones(state: BodyState, evidence: Evidence, settings: FitSettings) -> np.nd
     independent = max(1.0, min(len(rows), 2 * (evidence.time_s[-1] - evidence.time_s[0])))
     sure = len(rows) / independent / (settings.growth * first) ** 2
     for _ in range(_ROUNDS_FOR_BONES):
-        equations = gather(part, pose(part, with_bones=True), seen, settings, over_time=False, with_bones=True)
+        equations = gather_with_bones(part, seen, settings)
         change, growth = solve_with_bones(equations, sure, part.lengths_m - first)
         part = part.moved(_bounded(change), growth)
     return part.lengths_m
@@ -183,8 +183,9 @@ def _settled(
         # Those at the end may reach into the last window but one.
         after = max(rows.stop - (frames - held_after), 0)
         part, seen = BodyState(root[rows], local[rows], state.lengths_m), evidence.of(rows)
+        equations = NormalEquations.room_for(len(part.root_m))
         for _ in range(rounds):
-            equations = gather(part, pose(part), seen, settings, over_time=True, with_bones=False)
+            gather(part, seen, settings, equations)
             change = _bounded(solve_over_time(equations, before, after))
             part = part.moved(change, np.zeros(len(BONE_GROUPS)))
             if np.abs(change).max() < _SETTLED:

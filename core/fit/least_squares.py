@@ -6,7 +6,7 @@ import numpy as np
 from scipy.linalg import solveh_banded
 
 from .articulated_body import FREEDOMS
-from .evidence import NormalEquations
+from .normal_equations import BoneEquations, NormalEquations
 
 # What nothing speaks of stays where it is.
 _INERTIA = 1.0
@@ -15,28 +15,30 @@ _ROUNDING = 3e-6
 
 
 def solve_over_time(equations: NormalEquations, held: int, held_after: int = 0) -> np.ndarray:
-    """(F, D) change that all frames agree on. The first ``held`` frames don't change, nor the last ``held_after``."""
-    frames = len(equations.right)
-    own = equations.own + _INERTIA * np.eye(FREEDOMS)
-    own[:, np.arange(FREEDOMS), np.arange(FREEDOMS)] *= 1 + _ROUNDING
+    """(F, D) change that all frames agree on. The first ``held`` frames don't change, nor the last ``held_after``.
+
+    The room of ``equations`` is used up.
+    """
+    frames, left = len(equations.right), equations.left
+    own = left[:, np.arange(FREEDOMS), np.arange(FREEDOMS)]
+    own = (own + _INERTIA) * (1 + _ROUNDING)
     kept = np.ones(frames, bool)
     kept[held : frames - held_after] = False
-    own[kept] += 1e9 * np.eye(FREEDOMS)
+    own[kept] += 1e9
+    left[:, np.arange(FREEDOMS), np.arange(FREEDOMS)] = own
     # Each unknown's row from the diagonal on; turned round, that is the lower band as LAPACK wants it.
-    rows = np.concatenate([own, equations.next, equations.second], axis=2)
-    band = np.zeros((frames, FREEDOMS, 3 * FREEDOMS))
-    for freedom in range(FREEDOMS):
-        band[:, freedom, : 3 * FREEDOMS - freedom] = rows[:, freedom, freedom:]
-    lower = band.reshape(frames * FREEDOMS, -1).T
-    right = equations.right.copy()
-    right[kept] = 0
+    for freedom in range(1, FREEDOMS):
+        left[:, freedom, : 3 * FREEDOMS - freedom] = left[:, freedom, freedom:]
+        left[:, freedom, 3 * FREEDOMS - freedom :] = 0
+    lower = left.reshape(frames * FREEDOMS, -1).T
+    right = np.where(kept[:, None], 0.0, equations.right)
     return solveh_banded(lower, right.reshape(-1), overwrite_ab=True, lower=True, check_finite=False).reshape(
         frames, FREEDOMS
     )
 
 
 def solve_with_bones(
-    equations: NormalEquations, growth_weight: np.ndarray, grown: np.ndarray
+    equations: BoneEquations, growth_weight: np.ndarray, grown: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Changes (F, D) of frames that know nothing of each other, and the growth (G,) of the bones that they share.
 
@@ -44,7 +46,6 @@ def solve_with_bones(
 
     The frames are eliminated first (Schur complement), which leaves as many unknowns as there are bones.
     """
-    assert equations.cross is not None and equations.bones is not None and equations.bones_right is not None
     own = equations.own + _INERTIA * np.eye(FREEDOMS)
     solved = np.linalg.solve(own, np.concatenate([equations.cross, equations.right[..., None]], axis=2))
     to_bones = equations.cross.swapaxes(1, 2)

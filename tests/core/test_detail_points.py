@@ -60,7 +60,7 @@ def test_a_difference_is_none_where_all_points_are_one():
 def test_derivatives_say_where_the_points_go(seed):
     state, body = random_state(seed), pose(random_state(seed))
     change = np.random.default_rng(seed + 1).normal(size=(5, FREEDOMS)) * 1e-5
-    moved = np.einsum("fkid,fd->fki", detail_sites_by_change(body.landmarks_m, body.by_change), change)
+    moved = np.einsum("fkid,fd->fki", detail_sites_by_change(body.landmarks_m, body.by_change()), change)
     after = landmarks(state.moved(change, np.zeros(len(BONE_GROUPS))))
     assert np.abs(detail_sites(after) - detail_sites(body.landmarks_m) - moved).max() < 3e-8
 
