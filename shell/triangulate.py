@@ -58,6 +58,8 @@ def run(options: argparse.Namespace, reporter: Reporter) -> int:
     footage = [open_footage(video) for video in options.videos]
     outputs = [options.output / f"{clip.path.stem}{SHOT_ENDING}" for clip in footage]
     places.check_outputs(outputs, [SHOT_ENDING], [*options.videos, options.calibration])
+    for note in (note for clip in footage for note in clip.notes):
+        reporter.note(note)
     models = bundles_by_kind(options.detector_model or ["full"], reporter)
 
     views = [_view(clip.path, models, reporter) for clip in footage]

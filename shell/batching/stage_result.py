@@ -26,6 +26,7 @@ class StageResult:
     takes:   names of the takes that are there now
     seconds: of computing, by whoever computed it
     reused:  it had been made before, and nothing was computed now
+    notes:   what is odd about the footage, for whoever ordered it
     """
 
     job: str
@@ -36,3 +37,4 @@ class StageResult:
     seconds: float = 0.0
     reused: bool = False
     failure: Failure | None = None
+    notes: tuple[str, ...] = ()

@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,7 +66,9 @@ def run_stage(
     began = time.monotonic()
     _watcher.set(watcher)
     try:
-        return _STAGES[stage](job, before, OutFolder(Path(out)), fresh)
+        ended = _STAGES[stage](job, before, OutFolder(Path(out)), fresh)
+        # Told once a clip, when it has ended.
+        return ended if before is None else replace(ended, notes=(*before.notes, *ended.notes))
     except BusyError:
         return StageResult(job.name, stage, BUSY)
     except _CommandFailed as problem:
@@ -249,7 +252,8 @@ def _made(
     if "failure" in done:
         failure = Failure(stage, **done["failure"])
         return StageResult(job.name, stage, FAILED, relative, seconds=done["seconds"], reused=reused, failure=failure)
-    return StageResult(job.name, stage, DONE, relative, seconds=float(done["seconds"]), reused=reused)
+    notes = tuple(done.get("notes", ()))
+    return StageResult(job.name, stage, DONE, relative, seconds=float(done["seconds"]), reused=reused, notes=notes)
 
 
 # ---- Poses to takes -------------------------------------------------------------------------------------------------

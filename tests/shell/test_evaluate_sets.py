@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from footage_samples import numbered_pictures, write_video
+from footage_samples import numbered_pictures, remuxed, write_video
 from keylift.core.skeletons import LANDMARKS_41
 from keylift.core.tracks import KeypointTrack
 from keylift.shell import main, triangulate
@@ -143,6 +143,7 @@ def test_views_become_shots(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cap
     (tmp_path / "Calib.toml").write_text(CALIBRATION)
     for name in ("b", "a"):
         write_video(tmp_path / f"{name}.mp4", numbered_pictures(3))
+    remuxed(tmp_path / "b.mp4", tmp_path / "b.h264", container_format="h264")
     cameras = {camera.name: camera for camera in read_calibration(tmp_path / "Calib.toml")}
     walker = walking_shot(frames=20)
     body_m = walker.truth_m @ walker.world_from_camera[:3, :3].T + walker.world_from_camera[:3, 3]
@@ -158,11 +159,13 @@ def test_views_become_shots(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cap
         return FilmedView(video.stem, dict.fromkeys(models, track), {})
 
     monkeypatch.setattr(triangulate, "_view", view)
-    videos = [str(tmp_path / name) for name in ("b.mp4", "a.mp4")]
+    videos = [str(tmp_path / name) for name in ("b.h264", "a.mp4")]
     out = str(tmp_path / "shots")
     calibration = ("--calibration", str(tmp_path / "Calib.toml"))
     assert main(["triangulate", *videos, *calibration, "-o", out, "--json", "--source", "ours"]) == 0
-    told = json.loads(capfd.readouterr().out)
+    said = capfd.readouterr()
+    assert said.err.count("no time stamps") == 1 and "'b.h264' has no time stamps" in said.err
+    told = json.loads(said.out)
     assert told["off_px"] < 1 and told["points_known"] == 1
     found = {shot.name: shot for shot in read_shots(tmp_path / "shots")}
     assert set(found) == {"a", "b"} and found["a"].source == "ours" and set(found["a"].keypoints) == {"full"}
