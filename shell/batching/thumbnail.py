@@ -10,6 +10,7 @@ import numpy as np
 
 from ...core.errors import FootageError
 from ...core.footage import Footage, Video
+from ...core.footage_spans import random_access
 from ...core.output_files import written_whole
 from ...core.preview import FigureView, draw_keypoints
 from ...core.tracks import KeypointTrack, PoseTrack
@@ -155,7 +156,25 @@ def _picture_near(footage: Footage, pose: PoseTrack, row: int, wanted: np.ndarra
         left_px -= footage.size_px[0] * footage.size_px[1]
         if glimpse.time_s >= pose.time_s[row] or left_px < 0:
             break
-    return None if best is None else (best[0], best[1].rgb())
+    return _counted_picture(footage, pose, row, wanted) if best is None else (best[0], best[1].rgb())
+
+
+def _counted_picture(footage: Video, pose: PoseTrack, row: int, wanted: np.ndarray) -> tuple[int, np.ndarray] | None:
+    """As ``_picture_near``, where a picture's time is not its stamp: by its number.
+
+    Numbers come from the stamps of all packets; footage without any is counted from its start.
+    """
+    reader = random_access(footage)
+    starts = np.zeros(1, int) if reader is None else reader.starts
+    begins = int(starts[starts <= pose.frame_index[row]].max(initial=0))
+    beyond = begins + _DECODED_PX // (footage.size_px[0] * footage.size_px[1])
+    near = np.flatnonzero(wanted & (pose.frame_index >= begins) & (pose.frame_index <= beyond))
+    if not len(near):
+        return None
+    row = int(near[np.abs(near - row).argmin()])
+    number = int(pose.frame_index[row])
+    frame = next((footage if reader is None else reader).frames(number, number), None)
+    return None if frame is None else (row, frame.rgb)
 
 
 # ---- The file -------------------------------------------------------------------------------------------------------

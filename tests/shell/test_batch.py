@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import cv2
 import numpy as np
 import psutil
 import pytest
@@ -231,7 +232,7 @@ def test_ctrl_c_stops_soon_and_loses_nothing(night, undisturbed):
 def test_everybody_in_a_clip_is_a_take_of_their_own(tmp_path):
     (tmp_path / "duet.toml").write_text(
         '[[jobs]]\nname = "duet"\nperson = "all"\npeople = ["Anna", "Bén 🕺"]\nframes = "60-90"\nrig = "skeleton"\n'
-        f'formats = [".bvh", ".keypoints.npz"]\nclip = {json.dumps(str(clip("demo.mp4")))}\n',
+        f'fps = 25\nformats = [".bvh", ".keypoints.npz"]\nclip = {json.dumps(str(clip("demo.mp4")))}\n',
         encoding="utf-8",
     )
     run = batch(tmp_path, "out", "--workers", 1, jobs="duet.toml")
@@ -246,3 +247,9 @@ def test_everybody_in_a_clip_is_a_take_of_their_own(tmp_path):
         assert np.nanmax(np.linalg.norm(np.diff(middle, axis=0), axis=1)) < 0.5 * height
     manifest = json.loads((tmp_path / "out" / "duet-Bén 🕺.take.json").read_text(encoding="utf-8"))
     assert manifest["person"] == 2 and manifest["person_name"] == "Bén 🕺" and manifest["frames"] == 31
+    # What is odd about the footage is told of each take, and the page has a photograph of it all the same.
+    note = "they are counted as 25 a second"
+    assert manifest["fps"] == 25 and sum(note in warning for warning in manifest["warnings"]) == 1
+    assert (tmp_path / "out" / "report.html").read_text(encoding="utf-8").count(note) == 2
+    picture = cv2.imread(str(tmp_path / "out" / manifest["thumbnail"]))
+    assert picture is not None and np.ptp(picture[:, :100], axis=-1).max() > 30

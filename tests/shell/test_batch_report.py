@@ -21,7 +21,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from footage_samples import numbered_pictures, real_clip, write_video
+from footage_samples import numbered_pictures, real_clip, remuxed, write_video
 from keylift.core.camera import Camera
 from keylift.core.detector_sites import detector_sites
 from keylift.core.errors import FileFormatError, OutputError
@@ -653,7 +653,7 @@ def test_the_person_and_the_figure_are_upright_and_not_mirrored(
     assert np.ptp(limbs[:, 1]) > 0.5 * SIZE_PX[1]
 
 
-@pytest.mark.parametrize("how", ["plain", "late keys", "uneven clock", "begins late"])
+@pytest.mark.parametrize("how", ["plain", "late keys", "uneven clock", "begins late", "counted evenly", "no clock"])
 def test_the_photograph_is_of_the_moment_of_the_skeleton(
     walked: tuple[PoseTrack, KeypointTrack], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
@@ -667,12 +667,17 @@ def test_the_photograph_is_of_the_moment_of_the_skeleton(
             "ticks_per_s": 1000,
             "options": {"g": "10", "bf": "0", "sc_threshold": "0"},
         },
+        "counted evenly": {"fps": 30, "options": {"g": "17", "bf": "3"}},
+        "no clock": {"fps": 30},
     }[how]
     if how == "begins late":
         # No more than a few frames are decoded after a key frame.
         monkeypatch.setattr(thumbnail, "_DECODED_PX", 12 * 640 * 480)
     path = grey_film(tmp_path / ("a.mkv" if how == "begins late" else "a.mp4"), 60, **settings)
-    frames = list(open_footage(path).frames())
+    if how == "no clock":
+        path = remuxed(path, tmp_path / "a.h264", container_format="h264")
+    footage = open_footage(path, 120 if how == "counted evenly" else None)
+    frames = list(footage.frames())
     time_s = np.array([frame.time_s for frame in frames])
     # Seen late in the clip only.
     here = (np.arange(60) >= 40)[:, None]
@@ -683,7 +688,7 @@ def test_the_photograph_is_of_the_moment_of_the_skeleton(
         xy_px=np.where(here[..., None], track.xy_px, np.nan),
         confidence=np.where(here, track.confidence, 0.0),
     )
-    found = _photograph(open_footage(path), pose, track, 50)
+    found = _photograph(footage, pose, track, 50)
     assert found is not None
     row, photo = found
     assert 40 <= row <= 51
