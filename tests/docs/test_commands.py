@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import importlib
 import os
 import shlex
 import shutil
@@ -24,6 +25,7 @@ from footage_samples import full_model, open_footage, real_clip, write_video
 from keylift.core.skeletons import KEYPOINT_LAYOUTS
 from keylift.core.track_files import read_keypoints
 from keylift.shell.command_line import COMMANDS, make_parser
+from keylift.training.config import read_config
 from page_commands import BLOCK, Command, all_commands, commands_in, said_in_passing
 from shell_runs import Run, keylift
 from training_runs import CONFIG, write_motion
@@ -85,17 +87,14 @@ ELSEWHERE = {
         "shell/test_batch_cluster.py::test_each_stage_goes_where_what_it_needs_is",
     ),
     "keylift batch /farm/*": ("a farm", "farm/test_openjd.py::test_real_clips_come_out_as_without_a_farm"),
-    "openjd *": ("a farm", "farm/test_openjd.py::test_real_clips_come_out_as_without_a_farm"),
+    "openjd *": ("runs where its files are", "farm/test_page.py::test_openjd_does_what_the_page_says"),
     "dask *": ("a cluster", "shell/test_batch_cluster.py::test_each_stage_goes_where_what_it_needs_is"),
-    "deadline *": ("a farm", "farm/test_openjd.py::test_real_clips_come_out_as_without_a_farm"),
-    "deadlinecommand *": ("a farm", "farm/test_page.py::test_keylift_understands_every_command"),
-    "mkdir *": (
-        "belongs to a farm",
-        "farm/test_openjd.py::test_the_bundle_for_deadline_cloud_is_the_same_template_in_json",
-    ),
+    "deadline *": ("a farm", "farm/test_page.py::test_the_bundle_for_deadline_cloud_is_a_job_of_as_many_tasks"),
+    "deadlinecommand *": ("a farm", "farm/test_page.py::test_frames_of_deadline_are_all_parts_once"),
+    "mkdir *": ("belongs to a farm", "farm/test_page.py::test_the_bundle_for_deadline_cloud_is_a_job_of_as_many_tasks"),
     "python -c *": (
         "belongs to a farm",
-        "farm/test_openjd.py::test_the_bundle_for_deadline_cloud_is_the_same_template_in_json",
+        "farm/test_page.py::test_the_bundle_for_deadline_cloud_is_a_job_of_as_many_tasks",
     ),
 }
 # What comes first on the page, where no file tells.
@@ -309,6 +308,56 @@ def test_dev_py_understands_it(command: Command, monkeypatch: pytest.MonkeyPatch
     words = shlex.split(command.text)
     assert words[:2] == ["python3", "dev.py"] and script.main(words[2:]) == 0
     assert done == [words[2]]
+
+
+def understood_by_pip(words: list[str]) -> None:
+    from pip._internal.commands import create_command
+
+    options, wanted = create_command(words[0]).parse_args(words[1:])
+    assert wanted or options.requirements
+
+
+def understood_by_torchrun(words: list[str]) -> None:
+    run = pytest.importorskip("torch.distributed.run")
+    options = run.parse_args(words)
+    assert options.module and options.training_script == "keylift"
+    make_parser().parse_args(options.training_script_args)
+
+
+def understood_by_dask(words: list[str]) -> None:
+    pytest.importorskip("distributed")
+    program = importlib.import_module(f"distributed.cli.dask_{words[0]}").main
+    assert program.make_context(f"dask {words[0]}", words[1:]).params["scheduler_file"]
+
+
+OTHERS = {
+    "pip": understood_by_pip,
+    "python -m pip": understood_by_pip,
+    "torchrun": understood_by_torchrun,
+    "dask": understood_by_dask,
+}
+
+
+def for_others() -> list[Any]:
+    found = [(command, program) for command in PAGES for program in OTHERS if command.text.startswith(f"{program} ")]
+    return [pytest.param(command, program, id=command.text) for command, program in found]
+
+
+@pytest.mark.parametrize(("command", "program"), for_others())
+def test_the_program_that_it_is_for_understands_it(command: Command, program: str) -> None:
+    """Without a network, a cluster or several GPUs, what reads the command line is there all the same."""
+    try:
+        OTHERS[program](shlex.split(command.text)[len(program.split()) :])
+    except (SystemExit, Exception) as problem:
+        pytest.fail(f"{command.page}: {command}\n{problem!r}")
+
+
+CONFIGS = sorted({word for c in PAGES for word in c.text.split() if word.startswith("training/configs/")})
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_what_takes_days_to_train_is_at_least_read(config: str) -> None:
+    assert read_config(ROOT / config).name
 
 
 def options_of(parser: argparse.ArgumentParser) -> dict[str, set[str]]:

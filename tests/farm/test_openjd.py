@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -42,17 +41,6 @@ def test_the_template_is_valid_without_any_extension() -> None:
     done = openjd("check", "--extensions", "")
     assert done.returncode == 0, done.stdout
     assert "extensions" not in TEMPLATE.read_text(encoding="utf-8").split("parameterDefinitions")[1]
-
-
-def test_the_bundle_for_deadline_cloud_is_the_same_template_in_json(tmp_path: Path) -> None:
-    page = (ROOT / "docs" / "farm.md").read_text(encoding="utf-8")
-    (code,) = re.findall(r'^python -c "(.*)" > keylift-bundle/template.json$', page, re.MULTILINE)
-    bundle = tmp_path / "template.json"
-    made = subprocess.run([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, check=True)
-    bundle.write_bytes(made.stdout)
-    assert made.stdout.isascii()
-    checked = subprocess.run([sys.executable, "-m", "openjd", "check", str(bundle)], capture_output=True, check=False)
-    assert checked.returncode == 0, checked.stdout
 
 
 def test_the_summary_has_a_task_for_each_part_and_one_report(job_file: Path, tmp_path: Path) -> None:
