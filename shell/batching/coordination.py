@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from ...core.errors import EXIT_DONE, EXIT_FAILED, EXIT_TRY_AGAIN, Cancelled, KeyliftError
-from .engine import Engine, WorkerDied
+from .engine import Engine, WorkerDied, WorkerUnfit
 from .job import STAGES, Job
 from .out_folder import OutFolder
 from .stage_result import BUSY, DONE, FAILED, RETRY, Failure, StageResult
@@ -157,6 +157,11 @@ class Coordination:
             failure = Failure(errand.stage, message, "WorkerDied", EXIT_TRY_AGAIN)
             if errand.deaths >= _MOST_DEATHS:
                 errand.attempts = self._retries
+            return StageResult(errand.job.name, errand.stage, RETRY, failure=failure)
+        except WorkerUnfit as problem:
+            # Nothing was tried. Somebody else will do it: the engine sees to it that there is somebody.
+            errand.attempts -= 1
+            failure = Failure(errand.stage, str(problem), "WorkerUnfit", EXIT_TRY_AGAIN)
             return StageResult(errand.job.name, errand.stage, RETRY, failure=failure)
 
     def _see_to(self, errand: _Errand, result: StageResult, heard: Heard) -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import pickle
+import pkgutil
 import time
 from concurrent.futures import Future
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...core.errors import KeyliftError, TryAgainError
-from .engine import WorkerDied
+from .engine import WorkerDied, WorkerUnfit
 from .job import RETARGET, STAGES, Job
 from .stage_result import StageResult
 
@@ -47,12 +49,47 @@ class DaskEngine:
         self._out, self._fresh = out, fresh
         self._cluster: Any = None
         self._looked_at = time.monotonic()
+        self._unfit: set[str] = set()
         self._client = self._connected(where)
+        try:
+            self._look_at_workers(where)
+        except BaseException:
+            self.close()
+            raise
+
+    def _look_at_workers(self, where: str) -> None:
         workers = self._client.scheduler_info(n_workers=-1)["workers"].values()
         if not workers:
             raise TryAgainError(f"The cluster '{where}' has no workers yet. Start some, and run it again.")
         self._threads = sum(worker["nthreads"] for worker in workers)
         self._has = {name for worker in workers for name in (worker.get("resources") or {})}
+        self._check_versions()
+
+    def _check_versions(self) -> None:
+        """Raise KeyliftError when a worker that is there now is of another version; later ones refuse by themselves."""
+        for why in self._why_unfit().values():
+            if why:
+                raise KeyliftError(why)
+
+    def _why_unfit(self) -> dict[str, str]:
+        """By worker, why it is none for this batch; empty for one that is."""
+        from .cluster_worker import python_version, versions_here, why_unfit
+
+        # Looked up by Python's own means, which workers of any version have.
+        package = __package__.removesuffix(".shell.batching")
+        places = {"Keylift": f"{package}:__version__", "Python": "sys:hexversion", "Dask": "distributed:__version__"}
+        found = {
+            name: self._client.run(pkgutil.resolve_name, place, on_error="return") for name, place in places.items()
+        }
+        told = {}
+        for worker, version in found["Keylift"].items():
+            has = {name: answers.get(worker) for name, answers in found.items()}
+            if isinstance(version, ImportError | AttributeError):
+                told[worker] = f"The Dask worker '{worker}' has no Keylift ({version}). Install it there as well."
+            elif not any(answer is None or isinstance(answer, Exception) for answer in has.values()):
+                told[worker] = why_unfit(worker, has | {"Python": python_version(has["Python"])}, versions_here())
+            # Others have gone meanwhile.
+        return told
 
     def _connected(self, where: str) -> Client:
         from distributed import Client
@@ -103,22 +140,51 @@ class DaskEngine:
 
     def order(self, job: Job, stage: str, before: StageResult | None) -> Future[StageResult]:
         """As a task that is tried on another worker when its own one dies."""
-        from .cluster_worker import run_on_worker
+        from .cluster_worker import run_on_worker, versions_here
 
         self._make_up_for_losses()
         needed = BLENDER if stage == RETARGET and job.needs_blender else GPU if stage != RETARGET else ""
-        resources = {needed: 1} if needed in self._has else None
+        needed = needed if needed in self._has else ""
         future: Future[StageResult] = Future()
         future.set_running_or_notify_cancel()
         task = self._client.submit(
-            run_on_worker, job, stage, before, self._out, self._fresh,
-            resources=resources,
+            run_on_worker, versions_here(), needed, pickle.dumps((job, stage, before, self._fresh)), self._out,
+            resources={needed: 1} if needed else None,
             # What was begun comes first.
             priority=STAGES.index(stage),
             pure=False,
+            **self._by_those_that_fit(),
         )  # fmt: skip
-        task.add_done_callback(lambda done: _handed_over(done, future))
+        task.add_done_callback(lambda done: self._handed_over(done, future))
         return future
+
+    def _by_those_that_fit(self) -> dict[str, Any]:
+        """Which workers may be asked, once it is known that some may not; others when those are gone."""
+        if not self._unfit:
+            return {}
+        there = self._client.scheduler_info(n_workers=-1)["workers"]
+        return {"workers": [worker for worker in there if worker not in self._unfit], "allow_other_workers": True}
+
+    def _handed_over(self, task: Any, future: Future[StageResult]) -> None:
+        try:
+            if task.status == "finished":
+                future.set_result(task.result())
+            elif task.status == "error" and type(task.exception()).__name__ != "KilledWorker":
+                future.set_exception(self._meant(task.exception()))
+            else:
+                future.set_exception(WorkerDied(task.status))
+        except Exception as problem:
+            future.set_exception(WorkerDied(str(problem)))
+
+    def _meant(self, problem: BaseException) -> BaseException:
+        """What to raise for a task's error: no stage raises any, so it may come of a worker of another version."""
+        told = self._why_unfit()
+        self._unfit |= {worker for worker, why in told.items() if why}
+        why = str(problem) if isinstance(problem, WorkerUnfit) else next(filter(None, told.values()), "")
+        if not why:
+            return problem
+        nobody_left = bool(told) and all(told.values())
+        return KeyliftError(why) if nobody_left else WorkerUnfit(why)
 
     def _make_up_for_losses(self) -> None:
         """Have workers of our own cluster that are gone replaced.
@@ -142,15 +208,3 @@ class DaskEngine:
         self._client.close()
         if self._cluster is not None:
             self._cluster.close()
-
-
-def _handed_over(task: Any, future: Future[StageResult]) -> None:
-    try:
-        if task.status == "finished":
-            future.set_result(task.result())
-        elif task.status == "error" and type(task.exception()).__name__ != "KilledWorker":
-            future.set_exception(task.exception())
-        else:
-            future.set_exception(WorkerDied(task.status))
-    except Exception as problem:
-        future.set_exception(WorkerDied(str(problem)))

@@ -17,7 +17,11 @@ class Engine(Protocol):
         """How many stages run at once; more may be ordered, and wait."""
 
     def order(self, job: Job, stage: str, before: StageResult | None) -> Future[StageResult]:
-        """Have ``run_stage`` run. The future raises WorkerDied when whoever ran it is gone."""
+        """Have ``run_stage`` run.
+
+        The future raises WorkerDied when whoever ran it is gone, WorkerUnfit when they are of another version and
+        another one may be asked, and KeyliftError when nobody is left who could run anything.
+        """
 
     def stop(self) -> None:
         """Ask all that runs to end; what does not is ended."""
@@ -28,3 +32,7 @@ class Engine(Protocol):
 
 class WorkerDied(Exception):
     """The process that worked on a stage ended in the middle of it."""
+
+
+class WorkerUnfit(Exception):
+    """Whoever was to work on a stage is of another version than the batch, and did nothing; the message says more."""

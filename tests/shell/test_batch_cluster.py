@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 
 import pytest
 
@@ -13,6 +14,12 @@ pytest.importorskip("bpy")
 pytest.importorskip("distributed")
 
 from adaptation_samples import write_walks
+from keylift import __version__
+from keylift.shell.batching.coordination import Coordination
+from keylift.shell.batching.dask_engine import DaskEngine
+from keylift.shell.batching.engine import WorkerUnfit
+from keylift.shell.batching.job import DETECT, Job
+from keylift.shell.batching.out_folder import OutFolder
 from shell_runs import keylift
 
 
@@ -70,3 +77,61 @@ def test_a_cluster_that_does_not_answer_is_for_later(tmp_path):
         run = keylift("batch", "clips", "-o", "out", "--workers", workers, cwd=tmp_path)
         assert run.code == code and words in run.err, run.err
         assert "Traceback" not in run.err
+
+
+OTHER_VERSION = "import keylift\nkeylift.__version__ = '0.0.9'\n"
+
+
+@contextmanager
+def worker_of_another_version(file, folder):
+    """One that joins the cluster with scheduler file ``file``, and is there when the block begins."""
+    from distributed import Client
+
+    (folder / "older.py").write_text(OTHER_VERSION, encoding="utf-8")
+    command = [sys.executable, "-m", "dask", "worker", "--host", "127.0.0.1", "--scheduler-file", str(file)]
+    command += ["--name", "older", "--nthreads", "1", "--dashboard-address", "127.0.0.1:0", "--no-nanny"]
+    command += [
+        "--local-directory",
+        str(folder),
+        "--preload",
+        str(folder / "older.py"),
+        "--resources",
+        "GPU=1 blender=1",
+    ]
+    worker = subprocess.Popen(command)
+    try:
+        with Client(scheduler_file=str(file), timeout=30) as client:
+            deadline = time.monotonic() + 60
+            while "older" not in {one["id"] for one in client.scheduler_info(n_workers=-1)["workers"].values()}:
+                assert time.monotonic() < deadline
+                time.sleep(0.1)
+        yield
+    finally:
+        worker.terminate()
+        worker.wait(30)
+
+
+def test_a_worker_of_another_version_does_nothing(cluster, tmp_path):
+    """One that joins later has all that stages ask for and nothing to do, so the scheduler asks it as well."""
+    from distributed import Client
+
+    (tmp_path / "clips").mkdir()
+    write_walks(tmp_path / "clips", [30, 30])
+    with Client(scheduler_file=str(cluster), timeout=30) as client:
+        client.wait_for_workers(2, timeout=60)
+    jobs = [Job(name, str(tmp_path / "clips" / f"walk-{number}.keypoints.npz")) for number, name in enumerate("ab")]
+    engine, ends = DaskEngine(str(cluster), str(tmp_path / "out")), []
+    order = engine.order
+    engine.order = lambda *what: ends.append(order(*what)) or ends[-1]
+    try:
+        with worker_of_another_version(cluster, tmp_path):
+            tally = Coordination(engine, OutFolder(tmp_path / "out"), last_stage=DETECT).run(jobs)
+            assert tally.done == 2 and tally.exit_code == 0
+            refused = [end.exception() for end in ends if end.exception() is not None]
+            assert refused and all(isinstance(one, WorkerUnfit) and "Keylift 0.0.9" in str(one) for one in refused)
+
+            run = keylift("batch", "clips", "-o", "new", "--workers", cluster, cwd=tmp_path, cold=True)
+        assert run.code == 1 and f"has Keylift 0.0.9, and this batch Keylift {__version__}. Install" in run.err, run.err
+        assert not list((tmp_path / "new").glob("*.bvh"))
+    finally:
+        engine.close()
