@@ -15,8 +15,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from ...core.errors import OutputError
-from ...core.output_files import check_writable
+from ...core.errors import OutputError, TryAgainError
+from ...core.output_files import check_writable, explain_write_failure
 from ...core.outside_text import toml_table
 from ..footage_list import MAX_CLIPS
 from ..reporting import Reporter
@@ -53,7 +53,7 @@ def read_jobs(source: Path, output: Path, reporter: Reporter, known: KnownRigs |
 
     output: where takes will go; nothing in it becomes a job
     known:  rigs that need not be opened, to which those are added that were and will do
-    Raises BadJobsError with everything that is wrong.
+    Raises BadJobsError with everything that is wrong; OutputError when nothing is, but takes can't be written there.
     """
     return _Reading(source, output, reporter, known or KnownRigs(output)).jobs()
 
@@ -156,7 +156,7 @@ class _Reading:
         self._in_out: dict[str, bool] = {}
 
     def jobs(self) -> list[Job]:
-        """All of them. Raises BadJobsError."""
+        """All of them. Raises BadJobsError, OutputError."""
         wanted = self._from_file() if _is_job_file(self._source) else self._from_footage()
         jobs = []
         if len(wanted) > MAX_CLIPS:
@@ -166,7 +166,12 @@ class _Reading:
             names = JobNames(self._base, self._problems).of(wanted)
             jobs = [one.job(name) for one, name in zip(wanted, names, strict=True)]
         self._check_rigs(wanted)
-        self._check_output()
+        shut = self._check_output()
+        if shut is not None and not self._problems:
+            # Nothing is wrong with what was asked for.
+            raise shut
+        if shut is not None:
+            self._problems.add(Table(), str(shut))
         if not jobs and not self._problems:
             self._problems.add(Table(), "There is nothing to do in it.")
         if self._problems:
@@ -326,16 +331,21 @@ class _Reading:
             for table in tables[rig].values() if wrong else ():
                 self._problems.add(table, str(wrong))
 
-    def _check_output(self) -> None:
+    def _check_output(self) -> OutputError | TryAgainError | None:
+        """Find what is wrong with the folder for takes; what to raise when it can't be written."""
         if why := why_no_path(self._out):
             self._problems.add(Table(), f"the folder '{shown(self._out)}' for takes: {why}.")
-            return
+            return None
         try:
             if self._output.exists() and not self._output.is_dir():
-                raise OutputError(f"'{self._output}' is a file. Give a folder after -o.")
+                self._problems.add(Table(), f"'{self._output}' is a file. Give a folder after -o.")
+                return None
             check_writable(self._output / "report.html")
         except OutputError as problem:
-            self._problems.add(Table(), str(problem))
+            return problem
+        except OSError as problem:
+            return explain_write_failure(self._output, problem)
+        return None
 
 
 def _is_path(given: Any, key: str, told: Callable[[str], None]) -> bool:

@@ -137,7 +137,7 @@ class Trial:
         self, found: Try, fault: Disturbance, run: Run, place: Path, temporary: Path, results: dict[str, str]
     ) -> None:
         """At what a disturbed run left."""
-        if run.code not in (*fault.codes, *self.work.refuses_with(fault.name)):
+        if run.code not in fault.codes:
             found.wrong.append(f"ended with {run.code}: {run.err[-600:]}")
         for word in ("Traceback", "this is a bug"):
             if word in run.err:

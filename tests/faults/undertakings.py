@@ -41,10 +41,6 @@ class Undertaking(ABC):
     def choose(self, chance: random.Random) -> None:
         """Choose what the next try is about, where there are several ways of the same command."""
 
-    def refuses_with(self, fault: str) -> tuple[int, ...]:
-        """Exit codes that it has besides, when it notices a fault before it begins."""
-        return ()
-
     def ready(self, place: Path) -> None:
         """Put into ``place``, where results go, what is there before the command begins."""
 
@@ -206,10 +202,6 @@ frames = "0-7"
         write_walks(inputs, (30, 30))
         shutil.copy(clip("cam03.mp4"), inputs)
         (inputs / "night.toml").write_text(self.JOBS, encoding="utf-8")
-
-    def refuses_with(self, fault: str) -> tuple[int, ...]:
-        # A place that can't be written is one of the things that are wrong with a list of jobs.
-        return (2,) if fault.endswith(" before") else ()
 
     def argv(self, place: Path) -> list[object]:
         return ["batch", self.inputs / "night.toml", "-o", place / "takes", "--workers", 1, "--retries", 0, "--json"]

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from bare_python import bare_python
 from checkout import ROOT
 from keylift.addon.worker_client import WorkerProgram
-from keylift.core.errors import EXIT_USAGE
+from keylift.core.errors import EXIT_FAILED, EXIT_USAGE, OutputError
 from keylift.core.weights import use_weights
 from keylift.core.weights.names import alike, why_no_name
 from keylift.shell.arguments import add_detection_options, add_lifting_options, add_rig_options, add_take_options
@@ -576,6 +576,10 @@ def test_what_may_not_be_read_or_written_is_told(tmp_path: Path, monkeypatch: py
         for expected in ("locked' can't be read", "c.mp4' can't be read: Permission denied", "can't be written"):
             assert expected in told_all
         assert len(caught.value.problems) == 3
+        # With nothing else wrong, the command was right.
+        with pytest.raises(OutputError, match="can't be written: Permission denied. Choose") as shut:
+            read_jobs(folder / "rushes" / "a.mp4", folder / "closed" / "out", Reporter(quiet=True))
+        assert shut.value.exit_code == EXIT_FAILED
         (folder / "jobs.toml").write_text(ONE)
         os.chmod(folder / "jobs.toml", 0)
         with pytest.raises(BadJobsError, match="Permission denied"):
