@@ -11,6 +11,7 @@ from threadpoolctl import threadpool_limits
 from ..detector_sites import detector_sites
 from ..progress import Progress, report, silent
 from ..root_path import solve_root_path
+from ..rotations import from_rotation_vector, inverse, multiply, normalised, to_rotation_vector
 from ..segments import segment_rotations
 from ..skeletons import LANDMARKS_41
 from .articulated_body import (
@@ -37,6 +38,8 @@ HELD, _UNSETTLED = 8, 32
 # A joint is not turned by more than this in one round.
 _LARGEST_STEP_RAD = 0.6
 _FEWER_ROUNDS = 3
+# So many frames a second show where somebody goes.
+_ROUGH_FPS = 15.0
 # Nobody sees a change of two thousandths of a radian or two millimetres.
 _SETTLED = 0.002
 
@@ -75,6 +78,10 @@ def fit_body(
     evidence = replace(evidence, floor=None)
     frames = len(evidence.time_s)
     passes = 1 if floor_of is None else 2
+
+    def told(before: int) -> Callable[[int], None]:
+        return lambda done: report(progress, before + done, frames * passes)
+
     # The matrices are small, and threads that wait for each other on a busy machine take forty times as long.
     with threadpool_limits(1, user_api="blas"):
         state = first_guess(evidence)
@@ -85,15 +92,11 @@ def fit_body(
             evidence = replace(evidence, lifted_m=evidence.lifted_m * larger)
             state = first_guess(evidence)
         state = replace(state, lengths_m=lengths)
-        for done in range(passes):
-
-            def told(frames_done: int, before: int = done * frames) -> None:
-                report(progress, min(before + frames_done, frames * passes), frames * passes)
-
-            if done > 0 and floor_of is not None:
-                evidence = replace(evidence, floor=floor_of(landmarks(state)))
-            # What comes next goes on from here, so only the last pass has to settle.
-            state = _settled(state, evidence, settings, settings.rounds if done == passes - 1 else _FEWER_ROUNDS, told)
+        if floor_of is not None:
+            # What comes next goes on from here, so this need not settle, and needs no more than every so many frames.
+            state = _roughly_settled(state, evidence, settings, told(0))
+            evidence = replace(evidence, floor=floor_of(landmarks(state)))
+        state = _settled(state, evidence, settings, settings.rounds, told(frames * (passes - 1)))
     return FittedBody(landmarks(state), state.segments(), state.lengths_m)
 
 
@@ -163,6 +166,39 @@ def fit_between(
             state, evidence, settings, settings.rounds, lambda done: report(progress, done, frames), held=held
         )
     return FittedBody(landmarks(state), state.segments(), state.lengths_m)
+
+
+def _roughly_settled(
+    state: BodyState, evidence: Evidence, settings: FitSettings, told: Callable[[int], None]
+) -> BodyState:
+    """``state`` as it settles in a few rounds of some of the frames; those between change as their neighbours do."""
+    frames = len(evidence.time_s)
+    rows = np.unique([*range(0, frames, _every(evidence.time_s)), frames - 1])
+    begun = BodyState(state.root_m[rows], state.local[rows], state.lengths_m)
+    found = _settled(
+        begun, evidence.of(rows), settings, _FEWER_ROUNDS, lambda done: told(round(frames * done / len(rows)))
+    )
+    if len(rows) == frames:
+        return found
+    moved = found.root_m - begun.root_m
+    turned = to_rotation_vector(multiply(inverse(begun.local), found.local))
+    root = state.root_m + _between(moved, rows, frames)
+    local = multiply(state.local, from_rotation_vector(_between(turned, rows, frames)))
+    return BodyState(root, as_hinged(normalised(local)), state.lengths_m)
+
+
+def _every(time_s: np.ndarray) -> int:
+    """Of how many frames one is looked at at first."""
+    return max(1, round(1 / (_ROUGH_FPS * float(np.median(np.diff(time_s)))))) if len(time_s) > 1 else 1
+
+
+def _between(values: np.ndarray, rows: np.ndarray, frames: int) -> np.ndarray:
+    """(F, ...) of what is known at ``rows``, interpolated."""
+    columns = values.reshape(len(rows), -1).T
+    everywhere = np.arange(frames)
+    return np.stack([np.interp(everywhere, rows, column) for column in columns], axis=-1).reshape(
+        frames, *values.shape[1:]
+    )
 
 
 def _settled(
