@@ -1,4 +1,7 @@
-"""A GPU that fails in the middle of its work, told from other errors of torch's; knows nothing of torch itself."""
+"""Memory that ran out, and a GPU that fails in the middle of its work, told from other errors of libraries'.
+
+Knows nothing of these libraries.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,19 @@ _FAILED = (
 _BEGINNINGS = ("CUDA error", "CUDA driver error", "HIP error", "cuDNN error", "MIOpen", "MPS backend", "NCCL error")
 _KINDS = ("AcceleratorError", "OutOfMemoryError")
 _LONGEST_REASON = 200
+# What a library says that could not be loaded because there was no room for it, and what native code says of itself.
+_NO_ROOM = ("cannot allocate memory", "failed to map segment", "not enough memory", "paging file is too small")
+_NO_ROOM_LATER = ("not enough memory", "bad_alloc", "cannot allocate memory")
+
+
+def memory_ran_out(problem: BaseException) -> bool:
+    """Whether ``problem``, or what caused it, says that the computer's own memory ran out, in whatever words."""
+    for one in (problem, problem.__cause__):
+        words = _NO_ROOM if isinstance(one, ImportError | OSError) else _NO_ROOM_LATER
+        said = str(one).lower() if isinstance(one, ImportError | OSError | RuntimeError) else ""
+        if isinstance(one, MemoryError) or any(word in said for word in words):
+            return True
+    return False
 
 
 def device_failure(problem: BaseException) -> DeviceError | TryAgainError | None:

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from .errors import DetectorError
+from .device_failures import OUT_OF_MEMORY, memory_ran_out
+from .errors import DetectorError, TryAgainError
 from .people import Sighting
 
 # What a landmarker says on stderr, it says on the way to its second body.
@@ -85,10 +86,11 @@ class Landmarker:
             with native_chatter_hidden():
                 import mediapipe
                 from mediapipe.tasks.python import BaseOptions, vision
-        except ImportError as problem:
-            raise DetectorError(
-                f"The detector is not installed ({problem}). Run: pip install mediapipe==1.2.2"
-            ) from problem
+        except (ImportError, OSError) as problem:
+            if memory_ran_out(problem):
+                raise TryAgainError(OUT_OF_MEMORY) from problem
+            wrong = "is not installed" if isinstance(problem, ImportError) else "can't be loaded"
+            raise DetectorError(f"The detector {wrong} ({problem}). Run: pip install mediapipe==1.2.2") from problem
         self._mediapipe = mediapipe
         self._follows = follows
         self._results = 0
@@ -105,6 +107,8 @@ class Landmarker:
             with native_chatter_hidden():
                 self._landmarker = vision.PoseLandmarker.create_from_options(options)
         except (RuntimeError, ValueError, OSError) as problem:
+            if memory_ran_out(problem):
+                raise TryAgainError(OUT_OF_MEMORY) from problem
             raise DetectorError(
                 f"The pose model '{model}' can't be used ({problem}). Delete it or name another with --detector-model."
             ) from problem
@@ -127,6 +131,8 @@ class Landmarker:
                 else:
                     result = self._landmarker.detect(picture)
             except (RuntimeError, ValueError) as problem:
+                if memory_ran_out(problem):
+                    raise TryAgainError(OUT_OF_MEMORY) from problem
                 raise DetectorError(f"The detector failed at {time_s:.2f} s: {problem}.") from problem
         self._results += bool(result.pose_landmarks)
         scale, shift = np.array([rgb.shape[1], rgb.shape[0]]), np.array(origin_px)

@@ -12,7 +12,7 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 
 from .. import __version__
-from ..core.device_failures import OUT_OF_MEMORY, device_failure
+from ..core.device_failures import OUT_OF_MEMORY, device_failure, memory_ran_out
 from ..core.errors import (
     EXIT_DONE,
     EXIT_FAILED,
@@ -90,8 +90,6 @@ BUG = (
 )
 STOPPED = "Stopped. Nothing half-done was left behind."
 MISSING_PACKAGE = "the Python package '{name}' is missing or broken ({problem}). `keylift doctor` says how to get it."
-# What a library says that could not be loaded because there was no room for it.
-_NO_ROOM = ("cannot allocate memory", "failed to map segment", "not enough memory", "paging file is too small")
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -118,12 +116,8 @@ def make_parser() -> argparse.ArgumentParser:
 
 def recognised(problem: BaseException) -> BaseException:
     """One of our own errors for a ``problem`` of the machine's that libraries call by many names; or the same."""
-    # torch says RuntimeError with "not enough memory" of the computer's own.
-    if isinstance(problem, MemoryError) or isinstance(problem, RuntimeError) and "not enough memory" in str(problem):
+    if memory_ran_out(problem):
         return TryAgainError(OUT_OF_MEMORY)
-    for one in (problem, problem.__cause__):
-        if isinstance(one, ImportError | OSError) and any(words in str(one).lower() for words in _NO_ROOM):
-            return TryAgainError(OUT_OF_MEMORY)
     return device_failure(problem) or problem
 
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 VIDEO_ENDINGS = tuple(".mp4 .mov .mkv .avi .webm .m4v .mpg .mpeg .mts .m2ts .ts .wmv .mxf".split())
 MAX_CLIPS = 100_000
 _FOLDER = "detected"
+_DIED_ADVICE = "Close other programs and run it again; should it end like that again, leave that clip out."
 
 
 @dataclass(frozen=True)
@@ -70,9 +71,11 @@ def _below(folder: Path) -> list[Path]:
 def find_in_all(clips: Sequence[Clip], options: argparse.Namespace, reporter: Reporter) -> None:
     """Find the people in many clips, several at once, as a batch does; ``keypoints_in`` then has them at hand.
 
-    What is wrong with a clip, it tells. Raises Cancelled.
+    What is wrong with a clip, ``keypoints_in`` tells. Raises Cancelled, and TryAgainError for a clip that always takes
+    the process along which looks at it.
     """
     from .batching.coordination import Coordination
+    from .batching.engine import WorkerDied
     from .batching.local_engine import LocalEngine, processes_that_fit
 
     kept = _kept()
@@ -87,6 +90,9 @@ def find_in_all(clips: Sequence[Clip], options: argparse.Namespace, reporter: Re
 
             def heard(job: Job, result: StageResult) -> None:
                 progress(coordination.tally.ended, len(jobs))
+                if result.failure is not None and result.failure.kind == WorkerDied.__name__:
+                    # Looked at by this process, it would take this one along.
+                    raise errors.TryAgainError(f"{Path(job.clip).name}: {result.failure.message} {_DIED_ADVICE}")
 
             coordination.run(jobs, heard, lambda: not reporter.stop_wanted)
     except BaseException:

@@ -52,6 +52,8 @@ def test_a_gpu_that_fails_is_a_reason_to_try_again(problem: RuntimeError) -> Non
         RuntimeError("[enforce fail] DefaultCPUAllocator: not enough memory: you tried to allocate 9 bytes"),
         ImportError("libtorch_cpu.so: failed to map segment from shared object"),
         ImportError("libtorch_cpu.so: cannot open shared object file: Cannot allocate memory"),
+        OSError("[WinError 1455] The paging file is too small for this operation to complete"),
+        RuntimeError("std::bad_alloc"),
     ],
 )
 def test_memory_that_ran_out_is_told_in_the_same_way_wherever_it_was(problem: Exception) -> None:
