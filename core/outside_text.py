@@ -28,7 +28,8 @@ def bytes_within(path: Path, most: int) -> bytes:
     """A file's content. Raises ValueError when it has more than ``most`` bytes, OSError when it can't be read."""
     check_ordinary(path)
     with open(path, "rb") as file:
-        content = file.read(most + 1)
+        # Python makes room for as much as is asked for, and not for as much as there is.
+        content = file.read(min(most, os.fstat(file.fileno()).st_size) + 1)
     if len(content) > most:
         raise ValueError(f"it is far too large; at most {most:,} bytes are read")
     return content

@@ -7,7 +7,9 @@ pickle has ended, after their sizes have been checked.
 
 from __future__ import annotations
 
+import io
 import math
+import os
 import pickle
 import re
 import struct
@@ -29,6 +31,7 @@ MAX_ARRAY_BYTES = 2 << 30
 # Of a pickle, whatever its size; and one more for each byte that it takes on the disk.
 FREE_STEPS = 500_000
 MAX_MEMBERS = 64
+_PIECE = 1 << 20
 MAX_DEPTH = 24
 
 # Whatever a damaged or hostile file sets off while it is read.
@@ -78,6 +81,8 @@ class _Steps(dict[int, Any]):
 
     def __init__(self, most: int) -> None:
         super().__init__(pickle._Unpickler.dispatch)
+        # Bytes that can be changed: room is made for them before they are read.
+        del self[pickle.BYTEARRAY8[0]]
         self._left = most
 
     def __getitem__(self, step: int) -> Any:
@@ -85,6 +90,29 @@ class _Steps(dict[int, Any]):
         if self._left < 0:
             raise ValueError("it goes on for far longer than a file of its size has to say")
         return super().__getitem__(step)
+
+    def __missing__(self, step: int) -> Any:
+        raise ValueError(f"it has a step {step}, which no data needs")
+
+
+class _Within:
+    """A file that makes no room for bytes that it has not."""
+
+    __slots__ = ("_file", "readline")
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file, self.readline = file, file.readline
+
+    def read(self, size: int) -> bytes:
+        """Raises ValueError for more than there is; members of archives see to that themselves."""
+        file = self._file
+        if (
+            size > _PIECE
+            and isinstance(file, io.BufferedReader)
+            and size > os.fstat(file.fileno()).st_size - file.tell()
+        ):
+            raise ValueError("it has bytes that are not there")
+        return file.read(size)
 
 
 class RestrictedUnpickler(pickle._Unpickler):
@@ -105,7 +133,7 @@ class RestrictedUnpickler(pickle._Unpickler):
         most_steps: int = FREE_STEPS,
     ) -> None:
         # Strings of Python 2 are bytes; latin1 keeps them as they are.
-        super().__init__(file, encoding="latin1")
+        super().__init__(_Within(file), encoding="latin1")
         self.dispatch = _Steps(most_steps)  # type: ignore[misc]
         self._makers = makers
         self._persistent_load = persistent_load

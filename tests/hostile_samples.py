@@ -9,11 +9,14 @@ import argparse
 import io
 import json
 import os
+import re
+import sys
 import tempfile
 import time
+import tracemalloc
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -21,14 +24,19 @@ from typing import Any
 from unittest import mock
 
 import numpy as np
+import psutil
 
 from checkout import ROOT
 from keylift.core.camera import Camera
 from keylift.core.errors import KeyliftError
 from walker import camera_from_world, filmed, walk
 
-# What a hostile file of these sizes may cost at most, on a machine that has other work.
+# What a hostile file of these sizes may cost at most, on a machine that has other work; of memory, beyond what the
+# process had before.
 MOST_SECONDS = 3.0
+MOST_MEMORY = 160 << 20
+# What took no longer is read once more, to see what memory was asked for.
+_QUICK_S = 0.3
 
 BVH = """HIERARCHY
 ROOT hip
@@ -630,16 +638,61 @@ def outcome(kind: Kind, content: bytes) -> KeyliftError | None:
     return None
 
 
+@contextmanager
+def within_bounds() -> Iterator[None]:
+    """Assert that the block takes no more processor time and memory than a hostile file may cost."""
+    _forget_peak()
+    before, peak, began = psutil.Process().memory_info().rss, _peak_bytes(), time.process_time()
+    yield
+    seconds = time.process_time() - began
+    assert seconds < MOST_SECONDS, f"it took {seconds:.1f} s"
+    # Where the peak can't be forgotten, less is seen: only what is beyond all before.
+    most = max(before + MOST_MEMORY, peak)
+    assert _peak_bytes() <= most, f"it took {(_peak_bytes() - before) >> 20} MB"
+
+
+@contextmanager
+def little_asked_for() -> Iterator[None]:
+    """Assert that Python and NumPy ask for little memory in the block, even where it stays empty; slow."""
+    tracemalloc.start()
+    try:
+        yield
+        asked = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert asked < MOST_MEMORY, f"it asked for {asked >> 20} MB"
+
+
+def _forget_peak() -> None:
+    with suppress(OSError):
+        # Linux alone has it.
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def _peak_bytes() -> int:
+    """The most that this process had in memory, native libraries included."""
+    if sys.platform == "linux":
+        status = Path("/proc/self/status").read_text()
+        return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) << 10  # type: ignore[index]
+    if sys.platform == "win32":
+        return int(psutil.Process().memory_info().peak_wset)
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
 def refused(name: str, content: bytes) -> str:
     """What a person is told of a file that is refused, in time."""
     kind = KINDS[name]
     # Sound ones first, so that what is imported only then isn't counted.
     outcome(kind, samples_of(name)[0])
     began = time.process_time()
-    problem = outcome(kind, content)
-    seconds = time.process_time() - began
+    with within_bounds():
+        problem = outcome(kind, content)
     assert problem is not None, "it was read"
-    assert seconds < MOST_SECONDS, f"it took {seconds:.1f} s"
+    if time.process_time() - began < _QUICK_S:
+        with little_asked_for():
+            outcome(kind, content)
     told = str(problem)
     assert told.strip().endswith((".", ")")) or ":" in told, told
     assert len(told) < 20_000, "nobody reads so much"

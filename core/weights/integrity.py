@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import WeightsError
-from ..outside_text import check_ordinary
+from ..outside_text import bytes_within
 from . import (
     MAKE_ANEW,
     MAX_HEADER_BYTES,
@@ -61,16 +61,15 @@ def verify(path: Path) -> Verification:
 def content_of(path: Path) -> bytes:
     """All of a weights file. Raises WeightsError when it is not there, can't be read or is too large."""
     try:
-        check_ordinary(path)
-        with open(path, "rb") as file:
-            content = file.read(MAX_WEIGHTS_BYTES + 1) if path.stat().st_size <= MAX_WEIGHTS_BYTES else None
+        return bytes_within(path, MAX_WEIGHTS_BYTES)
     except FileNotFoundError:
         raise WeightsError(f"There is no weights file '{path}'.") from None
     except OSError as problem:
         raise WeightsError(f"'{path}' can't be read: {problem.strerror}.") from problem
-    if content is None or len(content) > MAX_WEIGHTS_BYTES:
-        raise WeightsError(f"'{path}' is not a weights file: Keylift reads at most {MAX_WEIGHTS_BYTES:,} bytes.")
-    return content
+    except ValueError:
+        raise WeightsError(
+            f"'{path}' is not a weights file: Keylift reads at most {MAX_WEIGHTS_BYTES:,} bytes."
+        ) from None
 
 
 def check_content(path: Path, content: bytes) -> str:
