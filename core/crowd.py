@@ -16,11 +16,14 @@ from types import TracebackType
 import numpy as np
 
 from .footage_frames import Frame
+from .glimpse import Glimpse
 from .landmarker import LOOK_CONFIDENCE, Landmarker
 from .people import IN_THE_WAY, REMEMBERED_S, SAME_BODY, Person, Sighting, apart, impostor, returns
 
 # One region is searched for newcomers this often; all of them in turn.
 _LOOK_EVERY_S = 0.15
+# What looks as it did when nobody was found there is searched no sooner than this.
+_LOOK_AGAIN_S = 2.0
 # Someone just lost is looked for where they should be, in every picture, for this long.
 _SEARCH_S = 1.0
 # A body of which less than this share is in the picture has left it.
@@ -49,7 +52,7 @@ class _Follower:
     def __init__(self, landmarker: Landmarker, region: tuple[slice, slice]) -> None:
         self._landmarker = landmarker
         self._region = region
-        self._origin_px = (region[1].start, region[0].start)
+        self._origin_px = _corner(region)
 
     def close(self) -> None:
         self._landmarker.close()
@@ -99,6 +102,7 @@ class Crowd:
         self._next_region = 0
         self._next_look_s = -np.inf
         self._has_looked = False
+        self._deserted: dict[int, Glimpse] = {}
         self.everybody: list[Person] = []
 
     def __enter__(self) -> Crowd:
@@ -171,18 +175,31 @@ class Crowd:
     def _look_around(self, frame: Frame, everywhere: bool) -> list[Sighting]:
         if len(self._followers) >= self._max_people:
             return []
-        regions = _regions(frame.rgb)
+        regions = list(enumerate(_regions(frame.rgb)))
         if not everywhere:
             regions = [regions[self._next_region % len(regions)]]
             self._next_region += 1
-        return [sighting for region in regions for sighting in self._look_in(region, frame, self._max_people)]
+        found: list[Sighting] = []
+        for number, region in regions:
+            followed = [person.last for person in self._followers]
+            now = Glimpse.of(frame.rgb[region], frame.time_s, [body.xy_px - _corner(region) for body in followed])
+            before = self._deserted.get(number)
+            if followed and before and frame.time_s - before.time_s < _LOOK_AGAIN_S and now.shows_the_same_as(before):
+                continue
+            here = self._look_in(region, frame, self._max_people)
+            if here:
+                self._deserted.pop(number, None)
+            else:
+                self._deserted[number] = now
+            found += here
+        return found
 
     def _look_in(self, region: tuple[slice, slice], frame: Frame, bodies: int) -> list[Sighting]:
         """Whoever is in ``region`` and not followed yet."""
         if bodies not in self._lookers:
             self._lookers[bodies] = Landmarker(self._model, follows=False, bodies=bodies)
         rgb = _without_bodies(frame.rgb, region, [person.last for person in self._followers])
-        origin_px = (region[1].start, region[0].start)
+        origin_px = _corner(region)
         return [s for s in self._lookers[bodies].bodies(rgb, frame.time_s, origin_px) if _is_somebody(s, frame.rgb)]
 
     def _take_up(self, found: list[Sighting], frame: Frame, row: int) -> None:
@@ -255,6 +272,11 @@ def _regions(rgb: np.ndarray) -> list[tuple[slice, slice]]:
     return [whole, *squares]
 
 
+def _corner(region: tuple[slice, slice]) -> tuple[int, int]:
+    """(x, y) of the region's upper left in the picture."""
+    return region[1].start, region[0].start
+
+
 def _square_around(xy_px: np.ndarray, side_px: float, rgb: np.ndarray) -> tuple[slice, slice]:
     height, width = rgb.shape[:2]
     side = int(np.clip(side_px, 64, max(height, width)))
@@ -278,7 +300,7 @@ def _paint_over(rgb: np.ndarray, bodies: list[Sighting], origin_px: tuple[int, i
 def _without_bodies(rgb: np.ndarray, region: tuple[slice, slice], bodies: list[Sighting]) -> np.ndarray:
     """``region`` of the picture, with ``bodies`` painted over."""
     part = np.array(rgb[region]) if bodies else np.ascontiguousarray(rgb[region])
-    _paint_over(part, bodies, (region[1].start, region[0].start))
+    _paint_over(part, bodies, _corner(region))
     return part
 
 

@@ -212,6 +212,49 @@ def test_all_are_closed_even_when_closing_fails(sharp_eyed):
     assert not SharpEyed.open_now
 
 
+class Looker(SharpEyed):
+    """Follows ``seen``, finds those who ``came``, and counts how often it was asked for them."""
+
+    came: list[Sighting] = []
+    looks = 0
+
+    def __init__(self, *_, follows, **__):
+        super().__init__()
+        self.follows = follows
+
+    def bodies(self, *_):
+        if self.follows:
+            return self.seen
+        Looker.looks += 1
+        return self.came
+
+
+def test_where_nobody_was_and_nothing_changed_nobody_is_looked_for_soon(sharp_eyed):
+    sharp_eyed.setattr(crowd, "Landmarker", Looker)
+    sharp_eyed.setattr(SharpEyed, "seen", [standing(200, 300, 0.9)])
+    sharp_eyed.setattr(Looker, "came", SharpEyed.seen)
+    sharp_eyed.setattr(Looker, "looks", 0)
+
+    def looks(seen, begin_s, end_s, rgb):
+        before = Looker.looks
+        for row in range(round(30 * begin_s), round(30 * end_s)):
+            seen.look_at(Frame(rgb, row / 30, row), row)
+        return Looker.looks - before
+
+    changed = STAGE.rgb.copy()
+    changed[200:470, 560:640] = (200, 40, 40)
+    regions = len(_regions(STAGE.rgb))
+    with crowd.Crowd(full_model(), max_people=2) as seen:
+        looks(seen, 0, 0.04, STAGE.rgb)
+        sharp_eyed.setattr(Looker, "came", [])
+        looks(seen, 0.04, 1.0, STAGE.rgb)
+        assert looks(seen, 1.0, 1.9, STAGE.rgb) == 0
+        # Somebody who never moved and was overlooked gets another chance.
+        assert looks(seen, 1.9, 3.6, STAGE.rgb) >= regions
+        assert looks(seen, 3.6, 3.9, STAGE.rgb) == 0
+        assert looks(seen, 3.9, 4.6, changed) >= regions - 1
+
+
 def test_regions_cover_the_picture():
     for height, width in ((994, 1768), (1920, 1088), (480, 480), (500, 480), (300, 3000)):
         covered = np.zeros((height, width), bool)
