@@ -9,6 +9,24 @@ from typing import Any
 
 import av
 
+from .errors import FootageError
+
+# Cinema cameras film 80 million pixels a frame; more is a broken header, or somebody who wants the memory.
+MAX_SIDE_PX = 16_384
+MAX_PIXELS = 100_000_000
+_TOO_LARGE = (
+    f"Keylift reads at most {MAX_SIDE_PX:,} pixels a side and {MAX_PIXELS // 1_000_000} million a picture. Make it "
+    "smaller first: people are found in far smaller pictures as well."
+)
+
+
+def check_picture_size(path: Path, width: int, height: int) -> None:
+    """Raise FootageError for pictures that no footage has. 0x0: they are so large that FFmpeg was told not to look."""
+    if width <= 0 or height <= 0:
+        raise FootageError(f"'{path}' is damaged, or its pictures are too large. {_TOO_LARGE}")
+    if max(width, height) > MAX_SIDE_PX or width * height > MAX_PIXELS:
+        raise FootageError(f"'{path}' has pictures of {width}x{height}. {_TOO_LARGE}")
+
 
 def whole_packets(container: Any, stream: Any) -> int | None:
     """How many shown packets lie within the file, from the index that MP4 and MOV keep; None when all do, or no index.

@@ -14,10 +14,14 @@ import av.sidedata.sidedata
 import numpy as np
 
 from .errors import FootageError
+from .footage_claims import MAX_PIXELS, check_picture_size
 
 # FFmpeg reads text as a terminal recording, and follows playlists to other files and hosts. None of that is footage.
 _NOT_FOOTAGE_FORMATS = frozenset("tty concat dash ffmetadata hls lavfi rtsp sdp webvtt srt ass".split())
-OPEN_OPTIONS = {"protocol_whitelist": "file"}
+# A stream whose pictures are larger than that is not decoded, and may change to such a size at any time. FFmpeg reckons
+# with borders around them.
+_LIMIT = {"max_pixels": str(MAX_PIXELS + MAX_PIXELS // 8)}
+OPEN_OPTIONS = {"protocol_whitelist": "file", **_LIMIT}
 # Beyond this a pixel aspect is a broken header, not an anamorphic lens.
 _WIDEST_PIXEL = 4.0
 # Two moments that share a picture line by line make a comb: in many blocks of so many pixels, of which every fourth
@@ -73,7 +77,11 @@ def picture_stream(container: Any, path: Path) -> Any:
         what = "sound but no pictures" if container.streams.audio else "no pictures"
         raise FootageError(f"'{path}' has {what}. Give a video file or a folder of pictures.")
     stream = max(streams, key=lambda candidate: candidate.codec_context.width * candidate.codec_context.height)
+    if stream.codec_context.width:
+        # Of others it shows when they are decoded.
+        check_picture_size(path, stream.codec_context.width, stream.codec_context.height)
     stream.thread_type = "AUTO"
+    stream.codec_context.options = dict(_LIMIT)
     return stream
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from .errors import FootageError
+from .footage_claims import check_picture_size
 from .footage_clock import LONGEST_PAUSE_S
 from .footage_decoding import OPEN_OPTIONS, Upright, opened, picture_stream, unreadable
 from .footage_frames import Footage, Frame
@@ -82,9 +83,10 @@ def _read_picture(path: Path) -> np.ndarray:
     how: dict[str, Any] = {"format": "image2", "options": {"pattern_type": "none", **OPEN_OPTIONS}}
     with opened(path, **how) as container:
         stream = picture_stream(container, path)
+        check_picture_size(path, stream.codec_context.width, stream.codec_context.height)
         if path.suffix.lower() == ".exr":
             # EXR stores light, not brightness on a screen.
-            stream.codec_context.options = {"apply_trc": "iec61966_2_1"}
+            stream.codec_context.options |= {"apply_trc": "iec61966_2_1"}
         for picture in container.decode(stream):
             return Upright.of(picture, 1.0).rgb(picture)
     raise FootageError(f"'{path}' holds no picture. Render or copy it again.")

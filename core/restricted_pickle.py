@@ -81,8 +81,7 @@ class _Steps(dict[int, Any]):
 
     def __init__(self, most: int) -> None:
         super().__init__(pickle._Unpickler.dispatch)
-        # Bytes that can be changed: room is made for them before they are read.
-        del self[pickle.BYTEARRAY8[0]]
+        self[pickle.BYTEARRAY8[0]] = _load_bytearray
         self._left = most
 
     def __getitem__(self, step: int) -> Any:
@@ -93,6 +92,12 @@ class _Steps(dict[int, Any]):
 
     def __missing__(self, step: int) -> Any:
         raise ValueError(f"it has a step {step}, which no data needs")
+
+
+def _load_bytearray(unpickler: Any) -> None:
+    """As ``pickle`` does it, without making room before it reads."""
+    (size,) = struct.unpack("<Q", unpickler.read(8))
+    unpickler.append(bytearray(unpickler.read(size)))
 
 
 class _Within:

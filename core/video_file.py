@@ -12,7 +12,7 @@ import av
 import numpy as np
 
 from .errors import FootageError
-from .footage_claims import claimed_end_s, claimed_frames, is_cut_off, whole_packets
+from .footage_claims import check_picture_size, claimed_end_s, claimed_frames, is_cut_off, whole_packets
 from .footage_clock import Clock, Stamps, beginning_s, check_clock, clock_notes, own_rate
 from .footage_decoding import OPEN_OPTIONS, Upright, decoded, opened, picture_stream, unreadable
 from .footage_frames import Footage, Frame
@@ -62,6 +62,8 @@ class Video(Footage):
             # Of all kinds of footage, DV alone begins with the lower line.
             first_line = int(stream.codec_context.name == "dvvideo")
             upright = replace(Upright.of(picture, float(aspect) if aspect else 1.0), first_line=first_line)
+            # Pixels that are wide make it larger than it is stored.
+            check_picture_size(path, *upright.size_px)
             stamps = cls._stamps(path)
             own_fps = own_rate(stream, stamps)
             if fps is None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import stat
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -17,7 +16,7 @@ from typing import Any
 
 from ...core.errors import OutputError, TryAgainError
 from ...core.output_files import check_writable, explain_write_failure
-from ...core.outside_text import toml_table
+from ...core.outside_text import bytes_within, check_not_crowded, toml_table
 from ..footage_list import MAX_CLIPS
 from ..reporting import Reporter
 from .bad_jobs import BadJobsError, Problems
@@ -29,7 +28,7 @@ from .known_rigs import KnownRigs
 from .rig_opening import Rig, check_rigs
 from .wanted_job import CLIP_IN_NAME, Table, WantedJob
 
-MAX_JOB_FILE_BYTES = 64 << 20
+MAX_JOB_FILE_BYTES = 16 << 20
 JOB_FILE_ENDINGS = (".toml", ".json")
 _OF_ONE_JOB = ("clip", "clips", "name")
 # Of `keylift capture`, but not of a job.
@@ -67,6 +66,7 @@ def _tables_in(source: Path, problems: Problems) -> tuple[Table, list[Table]]:
     text = _text_of(source)
     try:
         if source.suffix.lower() == ".json":
+            check_not_crowded(text)
             found = json.loads(text, object_pairs_hook=_each_once)
         else:
             # Counted before it is read: that takes a minute for a million of them.
@@ -104,16 +104,13 @@ def _tables_in(source: Path, problems: Problems) -> tuple[Table, list[Table]]:
 
 def _text_of(source: Path) -> str:
     try:
-        if not stat.S_ISREG(source.stat().st_mode):
-            raise BadJobsError(source, ["It is no file."])
-        with open(source, "rb") as file:
-            content = file.read(MAX_JOB_FILE_BYTES + 1)
+        content = bytes_within(source, MAX_JOB_FILE_BYTES)
     except OSError as problem:
         raise BadJobsError(source, [f"It can't be read: {problem.strerror or problem}."]) from problem
-    if len(content) > MAX_JOB_FILE_BYTES:
+    except ValueError:
         raise BadJobsError(
             source, [f"It is larger than {MAX_JOB_FILE_BYTES >> 20} MB, which is more than {MAX_CLIPS:,} jobs need."]
-        )
+        ) from None
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as problem:

@@ -6,11 +6,14 @@ import struct
 import subprocess
 import sys
 import zlib
+from fractions import Fraction
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from hostile_samples import KINDS, c3d_file, outcome, picture_file, refused, video_file
+from footage_samples import write_video
+from hostile_samples import KINDS, c3d_file, outcome, picture_file, refused, video_file, written
 from keylift.core.errors import FootageError
 
 TESTS = Path(__file__).resolve().parent.parent
@@ -73,6 +76,23 @@ def test_a_picture_that_says_it_is_far_larger() -> None:
     huge = b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", zlib.compress(bytes(1 << 20))) + chunk(b"IEND", b"")
     refused("picture", huge)
     refused("picture", picture_file()[:40])
+
+
+@pytest.mark.parametrize(("width", "height"), [(12_000, 10_000), (20_000, 10), (10, 20_000)])
+def test_a_picture_that_is_far_larger_than_footage(width: int, height: int) -> None:
+    """All of it is there: black packs to a thousandth."""
+    packer = zlib.compressobj(1)
+    rows = b"".join(packer.compress(bytes(width + 1)) for _ in range(height)) + packer.flush()
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0))
+    content = b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+    assert len(content) < 1 << 20 and "at most 16,384 pixels a side" in refused("picture", content)
+
+
+def test_pixels_so_wide_that_the_picture_is_far_larger_than_footage() -> None:
+    content = written(
+        lambda path: write_video(path, [np.zeros((32, 8192, 3), np.uint8)], pixel_aspect=Fraction(4)), "x.mp4"
+    )
+    assert "has pictures of 32768x32" in refused("video", content)
 
 
 @pytest.mark.parametrize("ending", [".mp4", ".mkv"])

@@ -23,6 +23,8 @@ from hostile_samples import (
     standing_bvh_file,
 )
 from keylift.core.errors import KeyliftError
+from keylift.core.outside_text import _DOTTED_KEY, check_not_crowded
+from keylift.shell.batching.job_file import MAX_JOB_FILE_BYTES
 
 TOML_KINDS = ("camera", "joint_map", "cameras", "calibration", "pairs", "training", "jobs")
 JSON_KINDS = ("bone_map", "jobs_json", "request", "event", "adapt_request", "footage_set", "in_use")
@@ -32,6 +34,7 @@ TOML = {
     "a key of half a million parts": b"a." * 500_000 + b"a = 1",
     "a table of half a million parts": b"[" + b"a." * 400_000 + b"a]",
     "quoted parts without end": b'"a\\"b" . ' * 100_000 + b"a = 1",
+    "a hundred thousand escaped quotes": b'x = "' + b'\\"' * 100_000 + b'"',
     "a number of a million digits": b"width = " + b"9" * 900_000 + b"\nheight = 9\nfx = 1",
     "a number that is too large": b"width = 0x" + b"f" * 4000 + b"\nheight = 9\nfx = 1",
     "endless numbers": b"width = inf\nheight = nan\nfx = -inf",
@@ -48,6 +51,34 @@ JSON = {
     "another encoding": b"\xff\xfe\x00",
     "half a letter": b'{"say": "\\ud800"}',
 }
+
+
+# As large as job files may be: some of these took tens of seconds and gigabytes.
+CROWDED = {
+    "lists": (".toml", b"a = [" + b"[]," * 4_000_000 + b"]"),
+    "numbers": (".toml", b"a = [" + b"1," * 4_000_000 + b"]"),
+    "tables": (".toml", b"\n".join(b"[%x]" % number for number in range(300_000))),
+    "keys of many parts": (".toml", b"\n".join(b"%x.a.a.a.a.a.a.a.a = 1" % number for number in range(100_000))),
+    "tables of many parts": (".toml", b"\n".join(b"[%x.a.a.a.a.a.a.a]" % number for number in range(100_000))),
+    "lists in JSON": (".json", b"[" + b"[]," * 4_000_000 + b"[]]"),
+    "tables in JSON": (".json", b"[" + b'{"a":1},' * 1_500_000 + b"{}]"),
+}
+
+
+@pytest.mark.parametrize("what", CROWDED)
+def test_job_files_crowded_with(what: str) -> None:
+    ending, content = CROWDED[what]
+    assert "it has" in (told := refused("jobs" if ending == ".toml" else "jobs_json", content)) or "keys have" in told
+
+
+def test_a_hundred_thousand_jobs_are_not_crowded() -> None:
+    text = "".join(
+        f'[[jobs]]\nclip = "shots/reel.{number}/take [{number}].mp4"\nformats = [".bvh", ".blend"]\nframes = "0-10"\n'
+        for number in range(100_000)
+    )
+    assert len(text) < MAX_JOB_FILE_BYTES
+    check_not_crowded(text)
+    assert sum(key.group().count(".") for key in _DOTTED_KEY.finditer(text)) <= 100_000
 
 
 @pytest.mark.parametrize("kind", TOML_KINDS)

@@ -14,7 +14,8 @@ from ...core.errors import FileFormatError
 from ...core.outside_text import is_number, text_within, toml_table
 from ...core.rotations import from_matrix
 
-MAX_FILE_BYTES = 32 << 20
+# Of the data set's own metadata; of a table, which somebody wrote.
+MAX_FILE_BYTES, MAX_TABLE_BYTES = 32 << 20, 4 << 20
 EVERYBODY = "*"
 
 _SUBJECTS = 11
@@ -74,12 +75,13 @@ def read_cameras(path: Path) -> list[FilmingCamera]:
     Raises FileFormatError when it is neither.
     """
     try:
-        text = text_within(path, MAX_FILE_BYTES)
+        is_table = path.suffix.lower() == ".toml"
+        text = text_within(path, MAX_TABLE_BYTES if is_table else MAX_FILE_BYTES)
     except FileNotFoundError:
         raise FileFormatError(f"There is no file '{path}'. Check [data] cameras in the configuration.") from None
     except (OSError, ValueError) as problem:
         raise FileFormatError(f"The cameras in '{path}' can't be read: {problem}.") from problem
-    return _from_toml(path, text) if path.suffix.lower() == ".toml" else _from_metadata(path, text)
+    return _from_toml(path, text) if is_table else _from_metadata(path, text)
 
 
 def _turned(angle_rad: float, axis: int) -> np.ndarray:
