@@ -11,7 +11,7 @@ from types import TracebackType
 import numpy as np
 
 from .errors import FootageError
-from .tracks import Source
+from .source import Source
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,8 +15,7 @@ from .footage_clock import LONGEST_PAUSE_S
 from .footage_decoding import OPEN_OPTIONS, Upright, opened, picture_stream, unreadable
 from .footage_frames import Footage, Frame
 from .picture_sequence import in_counting_order, number_in
-from .track_files import sha256_of
-from .tracks import Source
+from .source import Source, sha256_of
 
 # Blender's own default for a folder of pictures, which carry no clock.
 DEFAULT_SEQUENCE_FPS = 24.0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,8 @@ from .array_files import parse_arrays, write_arrays
 from .camera import Camera
 from .errors import FileFormatError
 from .skeletons import KEYPOINT_LAYOUTS, LANDMARKS_41, MAX_JOINTS, Skeleton, pairs_by_prefix
-from .tracks import KeypointTrack, PoseTrack, Source
+from .source import Source
+from .tracks import KeypointTrack, PoseTrack
 
 # 2: changes. Files of schema 1 are read as untouched. 3: changes may say that an artist corrected a keypoint.
 KEYPOINTS_SCHEMA = 3
@@ -21,12 +21,6 @@ POSE_SCHEMA = 2
 _KIND = "keypoints or pose"
 # What is beyond is no picture of somebody, but a broken file.
 _FARTHEST_PX = 1e7
-
-
-def sha256_of(path: Path) -> str:
-    """SHA-256 of a file's content, as hexadecimal digits."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_keypoints(path: Path, track: KeypointTrack) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 from .camera import MAX_SIDE_PX, Camera
 from .errors import FileFormatError
 from .skeletons import KEYPOINT_LAYOUTS, Skeleton
+from .source import Source
 
 # So many people are followed at a time, each with a track.
 MAX_PEOPLE = 4
@@ -32,14 +33,6 @@ def _check_times(time_s: np.ndarray, frame_index: np.ndarray, frames: int) -> No
     _require(bool(np.isfinite(time_s).all()), "time_s must be finite.")
     _require(bool((np.abs(time_s) <= _LONGEST_S).all()), "time_s is longer than any footage.")
     _require(bool((np.diff(time_s) > 0).all()), "time_s must grow from frame to frame.")
-
-
-@dataclass(frozen=True, eq=False)
-class Source:
-    """Where something came from: a file's name (never its folder) and the SHA-256 of its content."""
-
-    name: str
-    sha256: str
 
 
 class Change(IntEnum):

@@ -9,8 +9,8 @@ import numpy as np
 
 from .errors import FileFormatError, NobodyFoundError
 from .restricted_pickle import BAD_FILE, read_pickled_npz
-from .track_files import sha256_of
-from .tracks import KeypointTrack, Source
+from .source import Source, sha256_of
+from .tracks import KeypointTrack
 
 LAYOUT = "coco17"
 MAX_FRAMES = 1 << 20

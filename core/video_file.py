@@ -16,8 +16,7 @@ from .footage_claims import check_picture_size, claimed_end_s, claimed_frames, i
 from .footage_clock import Clock, Stamps, beginning_s, check_clock, clock_notes, own_rate
 from .footage_decoding import OPEN_OPTIONS, Upright, decoded, opened, picture_stream, unreadable
 from .footage_frames import Footage, Frame
-from .track_files import sha256_of
-from .tracks import Source
+from .source import Source, sha256_of
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ from ..core.camera import Camera
 from ..core.rotations import from_matrix, from_rotation_vector, multiply
 from ..core.segments import SEGMENT_NAMES, T_POSE_M, joint_rotations, landmarks_from_segments
 from ..core.skeletons import LANDMARKS_41
-from ..core.tracks import PoseTrack, Source
+from ..core.source import Source
+from ..core.tracks import PoseTrack
 
 FPS = 30.0
 _STRIDE_S = 1.2

@@ -349,7 +349,7 @@ def _prepared(
 
 
 def _make_ready(folder: Path, clips: Sequence[Clip], options: argparse.Namespace, reporter: Reporter) -> None:
-    from ..core.track_files import sha256_of
+    from ..core.source import sha256_of
     from ..core.weights import find_weights
     from ..training.retraining import config_file, making
     from ..training.retraining.run import load_base, make_lesson, open_data

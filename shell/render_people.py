@@ -230,7 +230,7 @@ def _film(frames: Sequence[Frame], plan: ShotPlan) -> Any:
     from collections.abc import Iterator
 
     from ..core.footage import Footage
-    from ..core.tracks import Source
+    from ..core.source import Source
 
     class Film(Footage):
         def source(self) -> Source:

@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from keylift.core.camera import Camera
+from keylift.core.source import Source
 from keylift.core.track_files import write_keypoints
-from keylift.core.tracks import KeypointTrack, PoseTrack, Source
+from keylift.core.tracks import KeypointTrack, PoseTrack
 from walker import camera_from_world, filmed, walk
 
 CAMERA = Camera.guessed((1280, 720))

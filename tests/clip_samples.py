@@ -12,7 +12,8 @@ import av
 import numpy as np
 
 from keylift.core.skeletons import KEYPOINT_LAYOUTS
-from keylift.core.tracks import KeypointTrack, Source
+from keylift.core.source import Source
+from keylift.core.tracks import KeypointTrack
 
 SIZE_PX = (96, 64)
 

@@ -12,7 +12,8 @@ from keylift.core.camera import Camera
 from keylift.core.rotations import from_matrix, from_rotation_vector, inverse, multiply, to_matrix
 from keylift.core.segments import SEGMENT_NAMES, SEGMENTS, T_POSE_M, joint_rotations
 from keylift.core.skeletons import LANDMARKS_41
-from keylift.core.tracks import PoseTrack, Source
+from keylift.core.source import Source
+from keylift.core.tracks import PoseTrack
 from keylift.rig_mapping.bone_map import load_bone_map
 from keylift.rig_mapping.rest_pose import RestPose
 from keylift.rig_mapping.rig_body import across_palm, rig_body

@@ -9,7 +9,7 @@ import numpy as np
 from keylift.core.camera import Camera
 from keylift.core.segments import segments_from_joint_rotations
 from keylift.core.skeletons import LANDMARKS_41, MEDIAPIPE_33_NAMES
-from keylift.core.tracks import Source
+from keylift.core.source import Source
 from keylift.training.shots.shot import Shot
 from walker import camera_from_world, filmed, walk
 

@@ -21,6 +21,7 @@ from torch.optim import Optimizer
 from ..core.device_failures import device_failure
 from ..core.errors import FileFormatError
 from ..core.output_files import written_whole
+from ..core.outside_text import is_number, json_value
 from . import processes
 
 RUN_ADVICE = "Choose another folder with --run."
@@ -116,11 +117,49 @@ def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
             metadata = file.metadata() or {}
             # Copies: the file stays open below the tensors that it gives, and Windows removes no open file.
             tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 - not a dictionary
-    except (OSError, SafetensorError, ValueError) as problem:
+        sound = metadata.get("digest") == _digest(metadata, tensors)
+    except (OSError, SafetensorError, ValueError, TypeError, LookupError, AttributeError, RuntimeError) as problem:
         raise _Damaged(str(problem)) from problem
-    if metadata.get("digest") != _digest(metadata, tensors):
+    if not sound:
         raise _Damaged("its content is not what was written")
     return metadata, tensors
+
+
+@dataclass(frozen=True, eq=False)
+class _Said:
+    """What a checkpoint says of its run. A digest keeps no lies out: whoever makes them makes it as well."""
+
+    standing: Standing
+    config: dict[str, Any]
+    circumstances: dict[str, Any]
+
+    @classmethod
+    def of(cls, metadata: Mapping[str, str]) -> _Said:
+        """Raises _Damaged."""
+        try:
+            log, pending, config, before = (
+                json_value(metadata[name]) for name in ("log", "pending", "config", "circumstances")
+            )
+            standing = Standing(int(metadata["step"]), float(metadata["seconds"]), log, pending)
+        except (ValueError, KeyError) as problem:
+            raise _Damaged(f"what it says of itself makes no sense: {problem}") from problem
+        entries = [*log, {}] if isinstance(log, list) else [None]
+        losses = pending.values() if isinstance(pending, dict) else [None]
+        if (
+            not 0 <= standing.step < 10**9
+            or not 0 <= standing.seconds < float("inf")
+            or not all(isinstance(entry, dict) and all(map(_is_value, entry.values())) for entry in entries)
+            or not all("step" in entry and "seconds" in entry for entry in entries[:-1])
+            or not all(isinstance(values, list) and all(map(_is_value, values)) for values in losses)
+            or not (isinstance(config, dict) and isinstance(before, dict))
+        ):
+            raise _Damaged("what it says of itself makes no sense")
+        return cls(standing, config, before)
+
+
+def _is_value(value: object) -> bool:
+    """Whether it is a number; a loss that went wrong is none that can be computed with, and one all the same."""
+    return type(value) is float or is_number(value)
 
 
 def load(
@@ -136,11 +175,12 @@ def load(
     for path in saved(run_folder):
         try:
             metadata, tensors = _read(path)
+            said = _Said.of(metadata)
         except _Damaged as problem:
             passed_over.append((path, problem))
             continue
         if metadata["config"] != json.dumps(config, sort_keys=True):
-            if _same_settings(json.loads(metadata["config"]), config):
+            if _same_settings(said.config, config):
                 raise FileFormatError(
                     f"The data of the run in '{run_folder}' has changed. {_ELSEWHERE}, or put the data back."
                 )
@@ -150,14 +190,15 @@ def load(
             )
         _put_back(path, tensors, lesson, optimiser)
         sentences = [_set_aside(damaged, problem) for damaged, problem in passed_over]
-        before, now = json.loads(metadata["circumstances"]), _circumstances()
-        if differing := [f"{name} {before[name]}, now {now[name]}" for name in now if before.get(name) != now[name]]:
+        before, now = said.circumstances, _circumstances()
+        if differing := [
+            f"{name} {before.get(name)}, now {now[name]}" for name in now if before.get(name) != now[name]
+        ]:
             sentences.append(
                 f"The checkpoint '{path.name}' was made with {'; '.join(differing)}. The run goes on, though its last "
                 "digits won't be those of one that never stopped."
             )
-        log, pending = json.loads(metadata["log"]), json.loads(metadata["pending"])
-        return Standing(int(metadata["step"]), float(metadata["seconds"]), log, pending), sentences
+        return said.standing, sentences
     if passed_over:
         reasons = "; ".join(f"{path.name}: {problem}" for path, problem in passed_over)
         raise FileFormatError(f"Every checkpoint in '{run_folder / FOLDER}' is damaged ({reasons}). {_ELSEWHERE}.")
@@ -185,12 +226,8 @@ def _set_aside(path: Path, problem: _Damaged) -> str:
 
 
 def _put_back(path: Path, tensors: Mapping[str, Tensor], lesson: nn.Module, optimiser: Optimizer) -> None:
-    state: dict[int, dict[str, Tensor]] = {}
-    for name, tensor in tensors.items():
-        if name.startswith("optimiser."):
-            _, index, part = name.split(".")
-            state.setdefault(int(index), {})[part] = tensor
     try:
+        state = _optimiser_state(tensors, optimiser)
         lesson.load_state_dict({n.removeprefix("lesson."): t for n, t in tensors.items() if n.startswith("lesson.")})
         optimiser.load_state_dict({**optimiser.state_dict(), "state": state})
     except (RuntimeError, ValueError) as problem:
@@ -199,3 +236,16 @@ def _put_back(path: Path, tensors: Mapping[str, Tensor], lesson: nn.Module, opti
         raise FileFormatError(
             f"The checkpoint '{path}' doesn't fit this version of Keylift. {_ELSEWHERE}, or use the version it is from."
         ) from problem
+
+
+def _optimiser_state(tensors: Mapping[str, Tensor], optimiser: Optimizer) -> dict[int, dict[str, Tensor]]:
+    """What the optimiser keeps of each parameter. Raises ValueError where it doesn't fit: torch would not look."""
+    parameters = [one for group in optimiser.param_groups for one in group["params"]]
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        if name.startswith("optimiser."):
+            _, index, part = name.split(".")
+            if not 0 <= int(index) < len(parameters) or tensor.shape not in ((), parameters[int(index)].shape):
+                raise ValueError(f"{name} is of no parameter")
+            state.setdefault(int(index), {})[part] = tensor
+    return state

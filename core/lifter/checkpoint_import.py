@@ -21,8 +21,8 @@ from torch import Tensor
 from ..errors import WeightsError
 from ..restricted_pickle import BAD_FILE
 from ..skeletons import KEYPOINT_LAYOUTS, SKELETONS, Skeleton
+from ..source import sha256_of
 from ..torch_archive import MAX_FILE_BYTES, SavedTensor, read_torch_archive, unreadable
-from ..track_files import sha256_of
 from .network import MAX_PARAMETERS, MAX_RECEPTIVE_FIELD, LifterConfig
 
 INPUT_LAYOUTS = ("coco17", "h36m17", "humaneva15", "mpii16")

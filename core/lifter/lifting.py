@@ -11,7 +11,7 @@ import torch
 from ..errors import WeightsError
 from ..progress import Progress, report, silent
 from ..skeletons import LANDMARKS_41
-from ..tracks import Source
+from ..source import Source
 from ..weights import read_header, read_tensors, weights_source
 from .device import choose_device
 from .network import LifterConfig, TemporalLifter

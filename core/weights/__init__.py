@@ -18,8 +18,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import OutputError, WeightsError
 from ..output_files import ELSEWHERE, written_whole
 from ..outside_text import check_ordinary
-from ..track_files import sha256_of
-from ..tracks import Source
+from ..source import Source, sha256_of
 from .names import check_free
 from .tensor_table import HEADER_HASH, TENSORS_HASH, hash_of_header, tensor_places, with_hashes
 

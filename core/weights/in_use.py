@@ -14,7 +14,7 @@ from ..errors import OutputError, WeightsError
 from ..output_files import written_whole
 from ..outside_text import bytes_within, json_value
 from ..skeletons import LANDMARKS_41, LIFTER_21_NAMES
-from ..track_files import sha256_of
+from ..source import sha256_of
 from . import SHIPPED_NAMES, file_named, find_weights, read_header, user_folder, weights_files
 from .adaptation_record import adaptation_of
 from .integrity import verify

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import WeightsError
-from ..track_files import sha256_of
+from ..source import sha256_of
 from . import list_weights, read_header
 from .adaptation_record import Adaptation, adaptation_of, shown
 from .in_use import read_in_use

@@ -158,7 +158,7 @@ def _model(job: Job) -> str:
 
 def _content(path: Path) -> str:
     from ...core.errors import FileFormatError
-    from ...core.track_files import sha256_of
+    from ...core.source import sha256_of
 
     try:
         return sha256_of(path)

@@ -35,7 +35,8 @@ from keylift.addon.clip_keypoints import (
 from keylift.core.errors import FileFormatError, KeyliftError, NobodyFoundError
 from keylift.core.footage import open_footage
 from keylift.core.skeletons import MEDIAPIPE_33_NAMES, mirrored_layout
-from keylift.core.tracks import Change, KeypointTrack, Source
+from keylift.core.source import Source
+from keylift.core.tracks import Change, KeypointTrack
 from rig_samples import empty_scene
 
 FRAMES = 24

@@ -12,7 +12,7 @@ from keylift.core.errors import Cancelled, DetectorError, NobodyFoundError
 from keylift.core.footage import Frame, open_footage
 from keylift.core.people import Sighting
 from keylift.core.skeletons import MEDIAPIPE_33_NAMES
-from keylift.core.track_files import sha256_of
+from keylift.core.source import sha256_of
 
 HIPS = [MEDIAPIPE_33_NAMES.index("left_hip"), MEDIAPIPE_33_NAMES.index("right_hip")]
 

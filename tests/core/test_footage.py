@@ -18,7 +18,7 @@ from footage_samples import (
 from keylift.core.errors import FootageError
 from keylift.core.footage import open_footage
 from keylift.core.picture_sequence import sequence_at
-from keylift.core.track_files import sha256_of
+from keylift.core.source import sha256_of
 
 UPRIGHT = ["red", "green", "blue", "white"]
 

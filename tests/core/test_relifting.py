@@ -17,8 +17,9 @@ from keylift.core.lifter.lifting import RayLifter, load_ray_lifter
 from keylift.core.lifter.side_check import check_sides
 from keylift.core.relifting import Relifted, affected_frames, changed_frames, relift, sides_checked
 from keylift.core.skeletons import LANDMARKS_41, LIFTER_21_NAMES, mirrored_layout
+from keylift.core.source import Source
 from keylift.core.track_files import read_keypoints, read_pose, write_keypoints, write_pose
-from keylift.core.tracks import Change, KeypointTrack, PoseTrack, Source
+from keylift.core.tracks import Change, KeypointTrack, PoseTrack
 from keylift.core.weights import find_weights
 from keylift.core.world_alignment import floor_height
 from walker import camera_from_world, filmed, walk

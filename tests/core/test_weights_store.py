@@ -22,7 +22,7 @@ from keylift.core import weights
 from keylift.core.errors import OutputError, WeightsError
 from keylift.core.lifter.lifting import load_ray_lifter
 from keylift.core.lifter.network import LifterConfig, TemporalLifter
-from keylift.core.track_files import sha256_of
+from keylift.core.source import sha256_of
 from keylift.core.weights import (
     SHIPPED_FOLDER,
     SHIPPED_NAMES,

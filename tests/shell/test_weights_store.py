@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from keylift.__main__ import main
-from keylift.core.track_files import read_pose, sha256_of, write_keypoints
+from keylift.core.source import sha256_of
+from keylift.core.track_files import read_pose, write_keypoints
 from keylift.core.weights import SHIPPED_SHA256, weights_in_use
 from shell_runs import content, keylift
 from walker import camera_from_world, filmed, walk

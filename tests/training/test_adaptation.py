@@ -14,7 +14,7 @@ from keylift.core.lifter.lifting import RayLifter
 from keylift.core.lifter.network import LifterConfig, TemporalLifter
 from keylift.core.lifter.ray_windows import FEATURES_IN, POINTS_IN
 from keylift.core.skeletons import LANDMARKS_41
-from keylift.core.tracks import Source
+from keylift.core.source import Source
 from keylift.training.adaptation.adaptation import Figures, adapt_to_clip, parts_of, verdict
 from keylift.training.adaptation.clip_loss import (
     best_roots,

@@ -12,7 +12,7 @@ from keylift.core.detector_sites import detector_sites
 from keylift.core.errors import FileFormatError
 from keylift.core.lifter.lifting import load_ray_lifter
 from keylift.core.metrics import p_mpjpe
-from keylift.core.track_files import sha256_of
+from keylift.core.source import sha256_of
 from keylift.core.tracks import Change
 from keylift.core.weights import find_weights, read_header
 from keylift.training.adaptation.clip_windows import windows_of_clip

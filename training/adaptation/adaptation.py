@@ -20,7 +20,8 @@ from ...core.lifter.lifting import RayLifter, lift_rays
 from ...core.progress import Progress, report, silent
 from ...core.root_path import solve_root_path
 from ...core.skeletons import LANDMARKS_41
-from ...core.tracks import KeypointTrack, Source
+from ...core.source import Source
+from ...core.tracks import KeypointTrack
 from ..motion.anchor import read_anchor
 from ..motion.motion_set import CONTACT_POINTS, MotionSet
 from ..views.config import DataSettings, LoopSettings, NetworkSettings, ViewConfig

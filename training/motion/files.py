@@ -6,7 +6,7 @@ import hashlib
 from pathlib import Path
 
 from ...core.errors import FileFormatError
-from ...core.track_files import sha256_of
+from ...core.source import sha256_of
 from .bvh_motion import read_bvh_clips
 from .c3d_motion import read_c3d_clips
 from .clips import as_motion_set, motion_files_in

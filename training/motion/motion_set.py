@@ -11,7 +11,7 @@ from scipy.ndimage import minimum_filter1d
 from ...core.array_files import read_arrays
 from ...core.errors import FileFormatError
 from ...core.skeletons import LANDMARKS_41
-from ...core.track_files import sha256_of
+from ...core.source import sha256_of
 
 MAX_CLIPS = 1_000_000
 MAX_FRAMES_A_SECOND = 10_000.0

@@ -6,7 +6,6 @@ The mesh, its shapes and weights are those of MPFB2 (CC0). Axes are those of a T
 from __future__ import annotations
 
 import gzip
-import json
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -17,11 +16,16 @@ import numpy as np
 
 from ...core.array_files import read_arrays, write_arrays
 from ...core.errors import FileFormatError
+from ...core.outside_text import check_ordinary, json_value
 from ...core.rotations import between, from_matrix, multiply, rotate
 from ...core.segments import SEGMENT_NAMES, SEGMENTS, T_POSE_M
 from ...core.skeletons import LANDMARKS_41
 
 MAX_BODY_FILE_BYTES = 64 << 20
+# MakeHuman's base mesh has 19,158 vertices, and the rig 53 bones.
+MAX_VERTICES, MAX_BONES = 200_000, 1_000
+# Of all shapes together.
+_MAX_MOVED = 32_000_000
 # Parts of the base mesh that are kept, in the order of ``BaseBody.layer``.
 LAYERS = ("body", "helper-l-eye", "helper-r-eye", "helper-tights", "helper-skirt", "helper-hair")
 SKIN, LEFT_EYE, RIGHT_EYE, TIGHTS, SKIRT, HAIR = range(len(LAYERS))
@@ -157,6 +161,8 @@ class BaseBody:
         )
         if any(array.shape != shape or not np.isfinite(array).all() for array, shape in shapes):
             raise FileFormatError("The body's arrays don't fit together.")
+        if not (count and len(self.faces) and self.layer.min() == SKIN and self.layer.max() < len(LAYERS)):
+            raise FileFormatError("The body has no skin, or layers that there are not.")
         if not self.targets_m:
             raise FileFormatError("The body has no shape. Put at least one .target.gz beside its mesh.")
         if not (self.faces.min() >= 0 and self.faces.max() < count and (np.diff(self.layer) >= 0).all()):
@@ -320,11 +326,18 @@ def read_body(path: Path) -> BaseBody:
             f"There is no '{problem.filename}'. Give the folder that holds MPFB2's body/base.obj, body/*.target.gz, "
             "body/basemesh_vertex_groups.json and rigs/weights.game_engine.json after --body."
         ) from None
-    except (OSError, EOFError, KeyError, ValueError, TypeError, IndexError, zipfile.BadZipFile, zlib.error) as problem:
-        raise FileFormatError(f"The body '{path}' can't be read: {problem}.") from problem
+    except _UNREADABLE as problem:
+        raise FileFormatError(f"The body '{path}' can't be read: {problem or type(problem).__name__}.") from problem
+
+
+_UNREADABLE = (
+    OSError, EOFError, LookupError, ValueError, TypeError, AttributeError, ArithmeticError, MemoryError,
+    zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
 
 
 def _text(path: Path) -> str:
+    check_ordinary(path)
     if path.stat().st_size > MAX_BODY_FILE_BYTES:
         raise ValueError(f"{path.name} is far too large")
     if path.suffix != ".gz":
@@ -337,7 +350,7 @@ def _text(path: Path) -> str:
 
 
 def _from_folder(folder: Path) -> BaseBody:
-    groups = json.loads(_text(folder / "body" / "basemesh_vertex_groups.json"))
+    groups = json_value(_text(folder / "body" / "basemesh_vertex_groups.json"))
     points, faces, group = [], [], ""
     for line in _text(folder / "body" / "base.obj").splitlines():
         word, _, rest = line.partition(" ")
@@ -348,9 +361,16 @@ def _from_folder(folder: Path) -> BaseBody:
         elif word == "f" and group in LAYERS:
             faces.append([int(corner.split("/")[0]) - 1 for corner in rest.split()])
     raw_m = _UNIT_M * np.array(points)
+    if raw_m.ndim != 2 or raw_m.shape[1] != 3 or len(raw_m) > MAX_VERTICES:
+        raise ValueError(f"base.obj has not from 1 to {MAX_VERTICES:,} places")
 
     def members(name: str) -> np.ndarray:
-        return np.concatenate([np.arange(first, last + 1) for first, last in groups[name]])
+        if not all(0 <= first <= last < len(raw_m) for first, last in groups[name]):
+            raise ValueError(f"the group {name!r} names vertices that there are not")
+        found = np.concatenate([np.arange(first, last + 1) for first, last in groups[name][:MAX_BONES]])
+        if len(found) > MAX_VERTICES:
+            raise ValueError(f"the group {name!r} names vertices again and again")
+        return found
 
     kept = [members(name) for name in LAYERS]
     vertices = np.concatenate(kept)
@@ -362,7 +382,10 @@ def _from_folder(folder: Path) -> BaseBody:
         return np.concatenate([values_m[vertices], np.array(joints)])
 
     targets = {}
-    for path in sorted((folder / "body").glob("*.target.gz")):
+    shapes = sorted((folder / "body").glob("*.target.gz"))
+    if len(shapes) * raw_m.size > _MAX_MOVED:
+        raise ValueError(f"{len(shapes)} shapes are more than are read; leave some out")
+    for path in shapes:
         delta = np.zeros_like(raw_m)
         for line in _text(path).splitlines():
             if line.strip() and not line.startswith("#"):
@@ -370,7 +393,9 @@ def _from_folder(folder: Path) -> BaseBody:
                 delta[int(vertex)] = [_UNIT_M * float(value) for value in move]
         targets[path.name.removesuffix(".target.gz")] = gathered(delta)
 
-    table = json.loads(_text(folder / "rigs" / f"weights.{_RIG}.json"))["weights"]
+    table = json_value(_text(folder / "rigs" / f"weights.{_RIG}.json"))["weights"]
+    if len(table) > MAX_BONES:
+        raise ValueError(f"its rig has more than {MAX_BONES:,} bones")
     dense = np.zeros((len(raw_m), len(table)))
     for bone, pairs in enumerate(table.values()):
         for vertex, weight in pairs:
@@ -414,6 +439,8 @@ def _from_file(path: Path) -> BaseBody:
     if path.stat().st_size > MAX_BODY_FILE_BYTES:
         raise ValueError("it is far too large")
     data = read_arrays(path, "body")
+    if len(data["layer"]) > MAX_VERTICES or data["targets_q"].size > _MAX_MOVED:
+        raise ValueError("it has far more than a body has")
     weight = data["bone_weight"].astype(float)
     return BaseBody(
         points_m=_QUANTUM_M * data["points_q"],

@@ -11,7 +11,7 @@ from ...core.array_files import parse_arrays, write_arrays
 from ...core.camera import Camera
 from ...core.errors import FileFormatError
 from ...core.skeletons import LANDMARKS_41, LIFTER_21_NAMES
-from ...core.tracks import Source
+from ...core.source import Source
 from ..checkpoints import RUN_ADVICE
 
 PART_ENDING = ".part.npz"

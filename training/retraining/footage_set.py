@@ -18,8 +18,7 @@ from ...core.errors import FileFormatError
 from ...core.output_files import explain_write_failure
 from ...core.outside_text import json_value, text_within
 from ...core.skeletons import LANDMARKS_41, LIFTER_21_NAMES
-from ...core.track_files import sha256_of
-from ...core.tracks import Source
+from ...core.source import Source, sha256_of
 from ..adaptation.clip_windows import held_out_at
 from ..checkpoints import RUN_ADVICE
 from ..motion.motion_set import MotionSet

@@ -19,8 +19,7 @@ from ...core.lifter.lifting import RayLifter, load_ray_lifter
 from ...core.output_files import written_whole
 from ...core.outside_text import json_value, text_within
 from ...core.progress import Progress, silent
-from ...core.track_files import sha256_of
-from ...core.tracks import Source
+from ...core.source import Source, sha256_of
 from ...core.weights import find_weights, read_header, write_weights
 from .. import processes
 from ..adaptation.adaptation import EXTRAS

@@ -30,8 +30,8 @@ from ...core.motion_metrics import LIMB_JOINTS, bend_error_deg
 from ...core.output_files import written_whole
 from ...core.progress import Progress, report, silent
 from ...core.skeletons import KEYPOINT_LAYOUTS, LIFTER_21_NAMES
-from ...core.track_files import sha256_of
-from ...core.tracks import Change, KeypointTrack, Source
+from ...core.source import Source, sha256_of
+from ...core.tracks import Change, KeypointTrack
 from ...core.weights import find_weights
 from ..adaptation.adaptation import views_for
 from ..adaptation.clip_windows import observed_rays

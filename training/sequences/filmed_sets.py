@@ -12,7 +12,7 @@ import numpy as np
 from ...core.camera import normalise_screen, project_screen, world_to_camera
 from ...core.errors import FileFormatError
 from ...core.skeletons import KEYPOINT_LAYOUTS, SKELETONS, Skeleton, joints_in_both
-from ...core.track_files import sha256_of
+from ...core.source import sha256_of
 from .camera_files import FilmingCamera, guessed_camera, read_cameras
 from .config import FilmedData
 from .npz_sets import KeypointSet, PoseSet, read_keypoint_set, read_pose_set

@@ -13,7 +13,8 @@ from ...core.camera import Camera
 from ...core.errors import FileFormatError
 from ...core.segments import SEGMENTS
 from ...core.skeletons import LANDMARKS_41, MEDIAPIPE_33_NAMES
-from ...core.tracks import KeypointTrack, Source
+from ...core.source import Source
+from ...core.tracks import KeypointTrack
 
 SHOT_ENDING = ".shot.npz"
 SHOT_SCHEMA = 1

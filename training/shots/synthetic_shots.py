@@ -13,7 +13,8 @@ from ...core.camera import Camera
 from ...core.detector_sites import detector_sites
 from ...core.rotations import from_rotation_vector, to_matrix
 from ...core.segments import segment_rotations
-from ...core.tracks import KeypointTrack, Source
+from ...core.source import Source
+from ...core.tracks import KeypointTrack
 from ..motion.motion_set import MotionSet
 from ..views.detector_noise import NoiseSettings, observe
 from .shot import Shot
