@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import statistics
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
 from ..core.camera import Camera
 from ..core.detector_sites import detector_sites
+from ..core.fit import fitting
 from ..core.fit.articulated_body import BONE_GROUPS, FREEDOMS, REST_LENGTHS_M, ROOT, BodyState, landmarks
+from ..core.fit.evidence import ROOTED
+from ..core.fit.motion_terms import SMOOTH
+from ..core.fit.normal_equations import NormalEquations
+from ..core.fit.terms import FEET, SHORT
 from ..core.lift import lift
 from ..core.lifter.lifting import load_ray_lifter
 from ..core.segments import SEGMENT_NAMES
@@ -21,6 +29,10 @@ from ..core.weights import find_weights
 
 _FPS = 30.0
 _CAMERA = Camera.guessed((1280, 720))
+# Of a frame in a round of the fit: what it has to agree with by itself, what ties it to those around, and its part of a
+# banded Cholesky factorisation, whose band is three frames wide.
+_ROWS = 2 * len(LIFTER_21_NAMES) + 3 * (len(ROOTED) + len(SHORT)) + len(FEET)
+_OPERATIONS = FREEDOMS**2 * (2 * _ROWS + 3 * 2 * 3 * len(SMOOTH) + 9 * FREEDOMS)
 
 
 def moving_person(frames: int, seed: int = 0) -> KeypointTrack:
@@ -46,10 +58,15 @@ def moving_person(frames: int, seed: int = 0) -> KeypointTrack:
 
 
 def measure_lift(frames: int, rounds: int, device: str) -> dict[str, Any]:
-    """Seconds that the default lifter and the fit take for a clip at 30 frames a second; the median of ``rounds``."""
+    """Seconds that the default lifter and the fit take for a clip at 30 frames a second; the median of ``rounds``.
+
+    fit_gflop: floating-point operations of the fit's products and factorisations, in units of 10^9
+    """
     track = moving_person(frames)
     lifter = load_ray_lifter(find_weights("default"), device)
     lift(moving_person(30), lifter=lifter)
+    with _rounds_counted() as solved:
+        lift(track, camera=_CAMERA, lifter=lifter)
     lifted: list[float] = []
     fitted: list[float] = []
     for _ in range(rounds):
@@ -63,4 +80,19 @@ def measure_lift(frames: int, rounds: int, device: str) -> dict[str, Any]:
         "seconds": whole,
         "without_fit_seconds": statistics.median(lifted),
         "fit_vs_realtime": frames / _FPS / whole,
+        "fit_gflop": sum(solved) * _OPERATIONS / 1e9,
     }
+
+
+@contextmanager
+def _rounds_counted() -> Iterator[list[int]]:
+    """How many frames each round of the fit solves meanwhile."""
+    solved: list[int] = []
+    solve = fitting.solve_over_time
+
+    def counting(equations: NormalEquations, *held: int) -> np.ndarray:
+        solved.append(len(equations.right))
+        return solve(equations, *held)
+
+    with patch.object(fitting, "solve_over_time", counting):
+        yield solved

@@ -24,7 +24,7 @@ _INDEX = {name: index for index, name in enumerate(LANDMARKS_41.names)}
 # The landmark that a keypoint's site moves with.
 _SITE_LANDMARKS = [_INDEX[name.replace("big_toe", "toe_tip")] for name in LIFTER_21_NAMES]
 # Bones so short that their ends say little about how they are held; of the others the ends say enough.
-_SHORT = [
+SHORT = [
     _INDEX[name]
     for name in (
         "head", "head_top", "nose", "l_ear", "r_ear", "l_knuckle", "r_knuckle", "l_thumb", "r_thumb",
@@ -39,7 +39,7 @@ _DETAILED = np.array(
         for axis in AXES
     ]
 )
-_SHORT_FROM = [LANDMARKS_41.parents[joint] for joint in _SHORT]
+_SHORT_FROM = [LANDMARKS_41.parents[joint] for joint in SHORT]
 FEET = [_INDEX[name] for name in ("l_heel", "l_toe_base", "r_heel", "r_toe_base")]
 # How far joints are usually turned from the T-pose, degrees about x (left), y (up) and z (ahead). Shoulders and hips
 # go anywhere. These keep what can't be seen, such as the twist of a straight arm, where it is comfortable.
@@ -155,11 +155,11 @@ def _lifted_bones(landmarks_m: np.ndarray, seen: Evidence, settings: FitSettings
 
     The error of a short bone is a part of its length, whatever the error of its ends.
     """
-    bones = seen.lifted_m[:, _SHORT] - seen.lifted_m[:, _SHORT_FROM]
-    miss = landmarks_m[:, _SHORT] - landmarks_m[:, _SHORT_FROM] - bones
-    most = 2 * settings.lifted * np.maximum(seen.expected_error_m[:, _SHORT], 0.005)
+    bones = seen.lifted_m[:, SHORT] - seen.lifted_m[:, _SHORT_FROM]
+    miss = landmarks_m[:, SHORT] - landmarks_m[:, _SHORT_FROM] - bones
+    most = 2 * settings.lifted * np.maximum(seen.expected_error_m[:, SHORT], 0.005)
     deviation = np.minimum(settings.direction * np.linalg.norm(bones, axis=-1), most) + 0.005
-    return _within(miss, deviation, lambda moved, _: _flat(moved[:, _SHORT] - moved[:, _SHORT_FROM]))
+    return _within(miss, deviation, lambda moved, _: _flat(moved[:, SHORT] - moved[:, _SHORT_FROM]))
 
 
 def _within(miss: np.ndarray, deviation: np.ndarray, rows: Callable[[np.ndarray, slice], np.ndarray]) -> Term:

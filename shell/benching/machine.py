@@ -50,19 +50,28 @@ def _version(package: str) -> str:
 
 
 def measure_limits() -> dict[str, float]:
-    """What the networks could reach at most: products of large matrices, and memory that is copied.
+    """What could be reached at most: products of large matrices, and memory that is copied.
 
-    gflops:    floating-point operations a second in float32, in units of 10^9, all threads of torch
-    copy_gb_s: bytes read and written a second by one thread, in units of 10^9
+    gflops:       floating-point operations a second in float32, in units of 10^9, all threads of torch
+    gflops_exact: likewise in float64, one thread of numpy
+    copy_gb_s:    bytes read and written a second by one thread, in units of 10^9
     """
     import torch
+    from threadpoolctl import threadpool_limits
 
     matrix = torch.rand(_MATRIX, _MATRIX)
     product_s = _median_seconds(lambda: matrix @ matrix)
+    exact = np.ones((_MATRIX // 2, _MATRIX // 2))
+    with threadpool_limits(1, user_api="blas"):
+        exact_s = _median_seconds(lambda: exact @ exact)
     source = np.ones(_COPIED_BYTES, np.uint8)
     target = np.empty_like(source)
     copy_s = _median_seconds(lambda: np.copyto(target, source))
-    return {"gflops": 2 * _MATRIX**3 / product_s / 1e9, "copy_gb_s": 2 * _COPIED_BYTES / copy_s / 1e9}
+    return {
+        "gflops": 2 * _MATRIX**3 / product_s / 1e9,
+        "gflops_exact": 2 * (_MATRIX // 2) ** 3 / exact_s / 1e9,
+        "copy_gb_s": 2 * _COPIED_BYTES / copy_s / 1e9,
+    }
 
 
 def _median_seconds(work: Any) -> float:

@@ -86,9 +86,10 @@ def markdown(measured: dict[str, Any], told: list[str]) -> str:
 
 def _limits_told(learned: dict[str, Any], limits: dict[str, float]) -> list[str]:
     lines = [
-        f"The machine multiplies matrices at {limits['gflops']:.0f} GFLOP/s and copies memory at "
-        f"{limits['copy_gb_s']:.1f} GB/s. Below, the operations of the plain network are counted for both; lifting "
-        "does with fewer, and bfloat16 has circuits of its own, so that both may go beyond the limit:",
+        f"The machine multiplies matrices at {limits['gflops']:.0f} GFLOP/s, {limits['gflops_exact']:.0f} in float64 "
+        f"on one core, and copies memory at {limits['copy_gb_s']:.1f} GB/s. Below, the operations of the plain network "
+        "are counted for both; lifting does with fewer, and bfloat16 has circuits of its own, so that both may go "
+        "beyond the limit. The fit runs on one core, half of it in float64, and is held against that:",
         "",
         "| stage | GFLOP/s | share of the limit |",
         "|---|---|---|",
@@ -103,7 +104,11 @@ def _limits_told(learned: dict[str, Any], limits: dict[str, float]) -> list[str]
         (f"training, {case['receptive_field']} frames, {case['channels']} channels", case["gflop"] / case["seconds"])
         for case in learned["training"]
     ]
-    return lines + [f"| {stage} | {rate:.0f} | {rate / limits['gflops']:.0%} |" for stage, rate in rows]
+    lines += [f"| {stage} | {rate:.0f} | {rate / limits['gflops']:.0%} |" for stage, rate in rows]
+    for clip in learned["lift"]:
+        rate = clip["fit_gflop"] / (clip["seconds"] - clip["without_fit_seconds"])
+        lines.append(f"| fitting, {clip['frames']} frames | {rate:.0f} | {rate / limits['gflops_exact']:.0%} |")
+    return lines
 
 
 def _plot(measured: dict[str, Any], place: Path) -> None:
