@@ -6,11 +6,9 @@ written by the worker, or by whoever put it there, and is trusted in nothing.
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 import time
-import tomllib
 import uuid
 from collections.abc import Iterable
 from contextlib import suppress
@@ -19,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core.errors import KeyliftError
+from ..core.outside_text import json_value, text_within, toml_table
 from ..core.weights.names import alike, why_no_name
 from .learning_curve import MAX_LOG_BYTES, read_curve
 
@@ -103,12 +102,14 @@ def all_runs(adaptations: Path, now: float | None = None) -> Runs:
     """
     unfinished, finished = [], []
     for folder in _folders(adaptations):
-        result = _read_json(folder / RESULT)
-        if is_resumable(folder):
-            unfinished.append(_unfinished(folder, time.time() if now is None else now))
-        elif isinstance(result, dict) and _text(result, "name"):
-            report = folder / REPORT
-            finished.append(FinishedRun(folder, _text(result, "name"), report if report.is_file() else None))
+        # One that may not be looked into is none.
+        with suppress(OSError):
+            result = _read_json(folder / RESULT)
+            if is_resumable(folder):
+                unfinished.append(_unfinished(folder, time.time() if now is None else now))
+            elif isinstance(result, dict) and _text(result, "name"):
+                report = folder / REPORT
+                finished.append(FinishedRun(folder, _text(result, "name"), report if report.is_file() else None))
     return Runs(tuple(unfinished), tuple(finished))
 
 
@@ -131,7 +132,7 @@ def _unfinished(folder: Path, now: float) -> UnfinishedRun:
     asked = asked if isinstance(asked, dict) else {}
     return UnfinishedRun(
         folder,
-        _text(asked, "name") or _text(settings, "name") or folder.name,
+        _text(asked, "name") or _text(settings, "name") or _shown(folder.name),
         _text(asked, "base") or _text(settings, "base"),
         steps_done(folder),
         steps_of(settings),
@@ -150,12 +151,9 @@ def steps_done(folder: Path) -> int:
 
 def settings_of(folder: Path) -> dict[str, Any] | None:
     """What the run was begun with; None when that is not there, or can't be read."""
-    file = folder / SETTINGS
     try:
-        if file.stat().st_size > _MAX_SETTINGS_BYTES:
-            return None
-        return tomllib.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        return toml_table(text_within(folder / SETTINGS, _MAX_SETTINGS_BYTES))
+    except (OSError, ValueError):
         return None
 
 
@@ -174,16 +172,21 @@ def is_resumable(folder: Path) -> bool:
 def _read_json(file: Path) -> Any:
     """What a file holds; None when it is not there, and an empty list when it is no JSON."""
     try:
-        return json.loads(file.read_text(encoding="utf-8")) if file.stat().st_size <= MAX_LOG_BYTES else []
+        return json_value(text_within(file, MAX_LOG_BYTES))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, RecursionError):
+    except (OSError, ValueError):
         return []
 
 
 def _text(values: dict[str, Any], name: str) -> str:
     value = values.get(name)
-    return value[:200] if isinstance(value, str) else ""
+    return _shown(value) if isinstance(value, str) else ""
+
+
+def _shown(text: str) -> str:
+    """As far as Blender can show it: half letters, which JSON and names of folders may have, it can't."""
+    return "".join(letter for letter in text[:200] if letter.isprintable())
 
 
 # ---- Who is at it ---------------------------------------------------------------------------------------------------

@@ -16,12 +16,14 @@ from typing import Any
 from .. import __version__
 from ..core.errors import FootageError
 from ..core.output_files import check_writable, written_whole
+from ..core.outside_text import json_value, text_within
 from .jobs import Command, Flow
 
 CACHE_ADVICE = "Choose another cache folder in the add-on's preferences."
 # Of the time that footage takes, nearly all is spent looking for people.
 _DETECTING, _LIFTING = 0.85, 0.15
 _LISTING = "people.json"
+_MAX_LISTING_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -228,8 +230,8 @@ def fingerprint(footage: FootageChoice, choice: DetectChoice) -> str:
 
 def _found_before(folder: Path) -> tuple[Path, ...] | None:
     try:
-        names = json.loads((folder / _LISTING).read_text(encoding="utf-8"))
+        names = json_value(text_within(folder / _LISTING, _MAX_LISTING_BYTES))
         files = tuple(folder / Path(name).name for name in names)
+        return files if files and all(file.is_file() for file in files) else None
     except (OSError, ValueError, TypeError):
         return None
-    return files if files and all(file.is_file() for file in files) else None

@@ -5,13 +5,14 @@ Knows nothing of Blender. The log is written by somebody else, may be of any len
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from ..core.outside_text import json_value, text_within
 
 MAX_LOG_BYTES = 1 << 20
 _MARGIN = 0.08
@@ -51,10 +52,8 @@ class LearningCurve:
 def read_curve(log: Path) -> LearningCurve:
     """The curve in a ``log.json``; an empty one when there is none, or none that can be read."""
     try:
-        if log.stat().st_size > MAX_LOG_BYTES:
-            return LearningCurve(np.zeros(0), np.zeros(0))
-        entries = json.loads(log.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        entries = json_value(text_within(log, MAX_LOG_BYTES))
+    except (OSError, ValueError):
         return LearningCurve(np.zeros(0), np.zeros(0))
     measured: dict[float, float] = {}
     latest = 0.0

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..core.errors import EXIT_DONE, FileFormatError
+from ..core.outside_text import json_value, text_within
 from . import places
 from .reporting import Reporter
 
@@ -106,14 +106,12 @@ def _earlier(path: Path | None) -> Means | None:
         return None
     places.check_input(path, "the earlier result")
     try:
-        if path.stat().st_size > _MAX_RESULT_BYTES:
-            raise ValueError("it is far too large")
-        means = json.loads(path.read_text(encoding="utf-8"))["mean"]
+        means = json_value(text_within(path, _MAX_RESULT_BYTES))["mean"]
         return {
             str(which): {str(key): None if value is None else float(value) for key, value in scores.items()}
             for which, scores in means.items()
         }
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as problem:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, OverflowError) as problem:
         raise FileFormatError(f"'{path}' is no result of `keylift evaluate --set ... --json`: {problem}.") from problem
 
 

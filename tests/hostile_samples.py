@@ -6,6 +6,7 @@ Whoever attacks a reader takes a sound file of its kind from here, breaks it, an
 from __future__ import annotations
 
 import argparse
+import copy
 import io
 import json
 import os
@@ -192,6 +193,17 @@ FOOTAGE_SET = {
 }
 
 
+LOG = [{"step": 0, "seconds": 0.5, "held_out_mm": 71.5}, {"step": 20, "seconds": 9, "held_out_mm": 64, "loss": 1e-3}]
+RUN_RESULT = {"name": "studio", "better": True, "seconds": {"learn": 3.5}}
+RUN_SETTINGS = """name = "studio"
+base = "default"
+[loop]
+steps = 20
+seed = 1
+"""
+EARLIER = {"mean": {"all": {"mpjpe_mm": 51.25, "bend_deg": None}, "fast": {"mpjpe_mm": 70}}}
+
+
 @dataclass(frozen=True)
 class Kind:
     """One kind of file: its ending, sound files of it, and everything that reads it.
@@ -320,6 +332,46 @@ def checkpoint_file(*, is_zip: bool = True) -> bytes:
     state = TemporalLifter(LifterConfig(17, 2, 17, channels=4, widths=(3, 3))).state_dict()
     content = {"epoch": 3, "lr": 0.1, "model_pos": state}
     return written(lambda path: torch.save(content, path, _use_new_zipfile_serialization=is_zip), "x.bin")
+
+
+@cache
+def lesson() -> tuple[Any, Any]:
+    """The smallest network that learns, after a step, and its optimiser."""
+    import torch
+
+    torch.manual_seed(0)
+    network = torch.nn.Linear(2, 3)
+    optimiser = torch.optim.Adam(network.parameters())
+    network(torch.ones(1, 2)).sum().backward()
+    optimiser.step()
+    return network, optimiser
+
+
+def run_checkpoint_file() -> bytes:
+    """Where a small run stands."""
+    from keylift.training.checkpoints import FOLDER, Standing, save
+
+    standing = Standing(20, 9.5, [{"step": 20.0, "seconds": 9.5, "valid_mm": 64.0}], {"loss": [0.5, 0.25]})
+    name = f"{FOLDER}/step-000000020.safetensors"
+    return written(lambda path: save(path.parents[1], {"name": "x"}, standing, *lesson()), name)
+
+
+def body_file() -> bytes:
+    """A body of so few vertices that it has a skin and nothing else."""
+    from keylift.training.rendered.body import _JOINTS
+
+    places = np.zeros((8 + len(_JOINTS), 3), np.int16)
+    places[:8] = np.arange(24).reshape(8, 3) * 100
+    return packed(
+        points_q=places,
+        target_names=np.array(["young"]),
+        targets_q=places[None] // 2,
+        faces=np.array([[0, 1, 2, 3], [4, 5, 6, 7]], np.uint16),
+        layer=np.zeros(8, np.uint8),
+        bone_names=np.array(["Root", "pelvis"]),
+        bone_index=np.tile(np.array([0, 1, 0, 1], np.uint8), (8, 1)),
+        bone_weight=np.tile(np.array([255, 0, 0, 0], np.uint8), (8, 1)),
+    )
 
 
 def c3d_file() -> bytes:
@@ -568,6 +620,68 @@ def _read_footage(path: Path) -> None:
             break
 
 
+def _read_run(path: Path) -> None:
+    """All that Blender's panel reads of a run that learns; each file of it is this one."""
+    from keylift.addon import adaptation_runs
+    from keylift.addon.learning_curve import draw_curve, read_curve
+
+    folder = path.parent / "runs" / "studio-0"
+    folder.mkdir(parents=True)
+    content = path.read_bytes()
+    names = (adaptation_runs.SETTINGS, adaptation_runs.LOG, adaptation_runs.REQUEST)
+    for name in names:
+        (folder / name).write_bytes(content)
+    for finished in (False, True):
+        if finished:
+            (folder / adaptation_runs.RESULT).write_bytes(content)
+        runs = adaptation_runs.all_runs(folder.parent)
+        assert len(runs.unfinished) == (not finished)
+        for run in (*runs.unfinished, *runs.finished):
+            run.name.encode()
+        for run in runs.unfinished:
+            run.base.encode()
+            draw_curve(read_curve(folder / adaptation_runs.LOG), 32, run.steps)
+
+
+def _read_listing(path: Path) -> None:
+    from keylift.addon.capture_flow import _LISTING, _found_before
+
+    path.rename(path.with_name(_LISTING))
+    (path.parent / "person.keypoints.npz").touch()
+    for file in _found_before(path.parent) or ():
+        assert file.parent == path.parent
+
+
+def _read_run_checkpoint(path: Path) -> None:
+    from keylift.training import checkpoints
+    from keylift.training.run_folder import thinned
+
+    folder = path.parent / checkpoints.FOLDER
+    folder.mkdir()
+    path.rename(folder / "step-000000020.safetensors")
+    network, optimiser = copy.deepcopy(lesson())
+    # Whoever breaks one may make its digest right again.
+    with mock.patch.object(checkpoints, "_digest", lambda metadata, tensors: metadata.get("digest")):
+        standing, _ = checkpoints.load(path.parent, {"name": "x"}, network, optimiser)
+    assert standing is not None
+    thinned(standing.log)
+    for parameter in network.parameters():
+        parameter.grad = parameter.detach() * 0 + 1
+    optimiser.step()
+
+
+def _read_body(path: Path) -> None:
+    from keylift.training.rendered.body import read_body
+
+    read_body(path)
+
+
+def _read_earlier(path: Path) -> None:
+    from keylift.shell.evaluate_shots import _earlier
+
+    _earlier(path)
+
+
 KINDS = {
     kind.name: kind
     for kind in (
@@ -600,6 +714,12 @@ KINDS = {
         Kind("in_use", ".json", _json(IN_USE), _read_in_use),
         Kind("adapt_request", ".json", _json(ADAPT_REQUEST), _read_adapt_request),
         Kind("footage_set", ".json", _json(FOOTAGE_SET), _read_footage_set),
+        Kind("run_json", ".json", _json(LOG, RUN_RESULT, ADAPT_REQUEST), _read_run),
+        Kind("run_toml", ".toml", _text(RUN_SETTINGS), _read_run),
+        Kind("listing", ".json", _json(["person.keypoints.npz"]), _read_listing),
+        Kind("run_checkpoint", ".safetensors", lambda: [run_checkpoint_file()], _read_run_checkpoint),
+        Kind("body", ".npz", lambda: [body_file()], _read_body),
+        Kind("earlier", ".json", _json(EARLIER), _read_earlier),
         Kind("takes", ".json", _json(MANIFEST, RECORD), _read_takes),
         Kind("video", ".mp4", lambda: [video_file()], _read_footage),
         Kind("matroska", ".mkv", lambda: [video_file(".mkv")], _read_footage),

@@ -16,7 +16,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialised
 from torch import Tensor, nn
-from torch.optim import Optimizer
+from torch.optim import Adam, Optimizer
 
 from ..core.device_failures import device_failure
 from ..core.errors import FileFormatError
@@ -245,7 +245,14 @@ def _optimiser_state(tensors: Mapping[str, Tensor], optimiser: Optimizer) -> dic
     for name, tensor in tensors.items():
         if name.startswith("optimiser."):
             _, index, part = name.split(".")
-            if not 0 <= int(index) < len(parameters) or tensor.shape not in ((), parameters[int(index)].shape):
+            if not 0 <= int(index) < len(parameters) or not tensor.is_floating_point():
                 raise ValueError(f"{name} is of no parameter")
+            if tensor.shape != (() if part == "step" else parameters[int(index)].shape):
+                raise ValueError(f"{name} is as large as no parameter")
             state.setdefault(int(index), {})[part] = tensor
+    needed = {"step", "exp_avg", "exp_avg_sq"} if isinstance(optimiser, Adam) else set()
+    if any(group.get("amsgrad") for group in optimiser.param_groups):
+        needed.add("max_exp_avg_sq")
+    if not all(needed <= parts.keys() for parts in state.values()):
+        raise ValueError("something is missing")
     return state

@@ -15,14 +15,18 @@ import pytest
 from hostile_samples import (
     KINDS,
     arrays_of,
+    body_file,
     detections_file,
     keypoint_file,
+    little_asked_for,
     motion_set_file,
     outcome,
     packed,
     pose_file,
     refused,
+    within_bounds,
 )
+from keylift.core.errors import FileFormatError
 from keylift.core.npy_members import MAX_RATIO
 
 
@@ -220,3 +224,40 @@ def test_detections_of_odd_sizes() -> None:
     for odd in (float("inf"), float("nan"), -1, 10**30, "wide"):
         metadata = pickle.dumps({"w": odd, "h": 480}, 2)
         refused("detections", with_members(detections_file(), metadata=npy("|O", (), metadata)))
+
+
+BODIES = {
+    "no vertices": {"layer": npy("|u1", (0,), b"")},
+    "nothing but eyes": {"layer": npy("|u1", (8,), bytes([1] * 8))},
+    "a layer that there is not": {"layer": npy("|u1", (8,), bytes([0] * 7 + [99]))},
+    "no faces": {"faces": npy("<u2", (0, 4), b"")},
+    "no bones": {"bone_names": npy("<U1", (0,), b"")},
+    "a number for layers": {"layer": npy("|u1", (), b"\0")},
+    "texts for places": {"points_q": npy("<U1", (1,), struct.pack("<I", 65))},
+    "weights of nothing": {"bone_weight": npy("|u1", (8, 4), bytes(32))},
+}
+
+
+@pytest.mark.parametrize("what", BODIES)
+def test_bodies_with(what: str) -> None:
+    refused("body", with_members(body_file(), **BODIES[what]))
+
+
+GROUPS = {
+    "vertices that there are not": b'{"body": [[0, 1000000000000]]}',
+    "vertices without end": b'{"body": [' + b"[0, 2]," * 100_000 + b"[0, 2]]}",
+    "lists nested without end": b"[" * 200_000,
+    "a list": b"[]",
+    "a number": b'{"body": 5}',
+}
+
+
+@pytest.mark.parametrize("what", GROUPS)
+def test_base_meshes_whose_groups_have(what: str, tmp_path: Path) -> None:
+    from keylift.training.rendered.body import read_body
+
+    (tmp_path / "body").mkdir()
+    (tmp_path / "body" / "base.obj").write_text("g body\n" + "v 0 1 0\n" * 4 + "f 1 2 3 4\n")
+    (tmp_path / "body" / "basemesh_vertex_groups.json").write_bytes(GROUPS[what])
+    with within_bounds(), little_asked_for(), pytest.raises(FileFormatError, match="The body"):
+        read_body(tmp_path)

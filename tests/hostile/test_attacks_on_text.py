@@ -20,7 +20,9 @@ from hostile_samples import (
     laid_down,
     outcome,
     refused,
+    samples_of,
     standing_bvh_file,
+    within_bounds,
 )
 from keylift.core.errors import KeyliftError
 from keylift.core.outside_text import _DOTTED_KEY, check_not_crowded
@@ -93,8 +95,38 @@ def test_values_of_json(kind: str, what: str) -> None:
     refused(kind, JSON[what])
 
 
+# Read under names of their own, or not from files.
+NOT_BY_PATH = {
+    *("request", "event", "footage_set", "takes", "weights"),
+    *("run_json", "run_toml", "listing", "run_checkpoint"),
+}
+
+
+@pytest.mark.parametrize("what", {**JSON, **TOML})
+@pytest.mark.parametrize("kind", ["run_json", "run_toml", "listing", "earlier"])
+def test_what_the_panel_reads_of_runs_is_shown_or_left_out(kind: str, what: str) -> None:
+    outcome(KINDS[kind], samples_of(kind)[0])
+    with within_bounds():
+        outcome(KINDS[kind], {**JSON, **TOML}[what])
+
+
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes with names")
-@pytest.mark.parametrize("kind", sorted(set(KINDS) - {"request", "event", "footage_set", "takes", "weights"}))
+def test_pipes_in_the_folder_of_a_run_are_not_waited_for(tmp_path: Path) -> None:
+    """Blender's window would stand still."""
+    from keylift.addon import adaptation_runs
+    from keylift.addon.capture_flow import _LISTING, _found_before
+
+    folder = tmp_path / "runs" / "x-0"
+    folder.mkdir(parents=True)
+    (folder / adaptation_runs.REQUEST).write_text("{}")
+    for name in (adaptation_runs.LOG, adaptation_runs.SETTINGS, _LISTING):
+        os.mkfifo(folder / name)
+    (run,) = adaptation_runs.all_runs(folder.parent).unfinished
+    assert (run.name, run.step, run.steps) == ("x-0", 0, 0) and _found_before(folder) is None
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes with names")
+@pytest.mark.parametrize("kind", sorted(set(KINDS) - NOT_BY_PATH))
 @pytest.mark.parametrize("what", ["a device that never ends", "a pipe that nobody writes to"])
 def test_what_is_no_ordinary_file(kind: str, what: str, tmp_path: Path) -> None:
     path = tmp_path / f"x{KINDS[kind].ending}"

@@ -14,7 +14,7 @@ from unittest import mock
 
 import pytest
 
-from hostile_samples import KINDS, checkpoint_file, outcome, refused, weights_file
+from hostile_samples import KINDS, checkpoint_file, outcome, refused, run_checkpoint_file, weights_file
 from keylift.core.errors import WeightsError
 from keylift.core.weights import check_new_name, find_weights, list_weights
 
@@ -23,7 +23,11 @@ MARK = "keylift-hostile-ran"
 
 def parts() -> tuple[dict[str, Any], bytes]:
     """Header and data of sound weights."""
-    content = weights_file()
+    return split(weights_file())
+
+
+def split(content: bytes) -> tuple[dict[str, Any], bytes]:
+    """Header and data of a file of safetensors."""
     (length,) = struct.unpack("<Q", content[:8])
     return json.loads(content[8 : 8 + length]), content[8 + length :]
 
@@ -147,3 +151,45 @@ def test_checkpoints_that_are(what: str) -> None:
 def test_the_sound_ones_are_read() -> None:
     assert outcome(KINDS["weights"], weights_file()) is None
     assert outcome(KINDS["checkpoint"], checkpoint_file()) is None
+
+
+RUNS = {
+    "no step": {"step": None},
+    "a step of words": {"step": "many"},
+    "a step before the first": {"step": "-5"},
+    "seconds without end": {"seconds": "inf"},
+    "a log that is none": {"log": "5"},
+    "a log of lists": {"log": "[[1]]"},
+    "a log of texts": {"log": '[{"step": "x", "seconds": 1}]'},
+    "a log without steps": {"log": '[{"loss": 1}]'},
+    "a log nested without end": {"log": "[" * 100_000},
+    "a log that is crowded": {"log": "[" + "{}," * 1_100_000 + "{}]"},
+    "losses that are none": {"pending": '{"loss": 5}'},
+    "losses of texts": {"pending": '{"loss": ["x"]}'},
+    "no configuration": {"config": "[]"},
+    "no circumstances": {"circumstances": "null"},
+}
+
+
+@pytest.mark.parametrize("what", RUNS)
+def test_checkpoints_of_runs_with(what: str) -> None:
+    header, data = split(run_checkpoint_file())
+    header["__metadata__"].update(RUNS[what])
+    header["__metadata__"] = {key: value for key, value in header["__metadata__"].items() if value is not None}
+    assert "is damaged" in refused("run_checkpoint", put_together(header, data))
+
+
+@pytest.mark.parametrize(
+    ("name", "other"),
+    [("optimiser.0.exp_avg", "optimiser.7.exp_avg"), ("optimiser.0.exp_avg", "optimiser.x.y"),
+     ("optimiser.0.exp_avg", "optimiser.0"), ("optimiser.0.exp_avg", "optimiser.1.exp_avg_sq"),
+     ("lesson.weight", "lesson.bias"), ("lesson.weight", "lesson.other")],
+)  # fmt: skip
+def test_checkpoints_of_runs_whose_tensors_have_other_names(name: str, other: str) -> None:
+    header, data = split(run_checkpoint_file())
+    header[other] = header.pop(name)
+    if len(header) == len(split(run_checkpoint_file())[0]):
+        assert "doesn't fit" in refused("run_checkpoint", put_together(header, data))
+    else:
+        # Two of one name: what is left has no place in the file.
+        refused("run_checkpoint", put_together(header, data))
