@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 import threading
 from collections.abc import Mapping
 
@@ -43,10 +42,11 @@ def run_on_worker(versions: Mapping[str, str], needed: str, order: bytes, out: s
     """Run a stage in this process. Raises WorkerUnfit when it is of another version than the batch, or lacks something.
 
     needed: what this worker must have said that it has; empty = nothing
-    order:  job, stage, how the stage before ended, and whether it is done though it was done before; packed, because
-            another version may have other types for them
+    order:  job, stage, how the stage before ended, and whether it is done though it was done before; packed as Dask
+            packs them, but unpacked only here, because another version may have other types for them
     """
     from distributed import get_worker
+    from distributed.protocol import deserialize_bytes
 
     worker = get_worker()
     if why := why_unfit(worker.address, versions_here(), versions):
@@ -55,7 +55,7 @@ def run_on_worker(versions: Mapping[str, str], needed: str, order: bytes, out: s
         raise WorkerUnfit(f"The Dask worker '{worker.address}' has no {needed}. Start one that has, and run it again.")
     from . import stage_running
 
-    job, stage, before, fresh = pickle.loads(order)
+    job, stage, before, fresh = deserialize_bytes(order)
     with _at_work:
         stage_running.stop_wanted = _stops.setdefault(out, threading.Event())
         return stage_running.run_stage(job, stage, before, out, fresh)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import pickle
 import pkgutil
 import time
 from concurrent.futures import Future
@@ -140,6 +139,8 @@ class DaskEngine:
 
     def order(self, job: Job, stage: str, before: StageResult | None) -> Future[StageResult]:
         """As a task that is tried on another worker when its own one dies."""
+        from distributed.protocol import serialize_bytes
+
         from .cluster_worker import run_on_worker, versions_here
 
         self._make_up_for_losses()
@@ -148,7 +149,7 @@ class DaskEngine:
         future: Future[StageResult] = Future()
         future.set_running_or_notify_cancel()
         task = self._client.submit(
-            run_on_worker, versions_here(), needed, pickle.dumps((job, stage, before, self._fresh)), self._out,
+            run_on_worker, versions_here(), needed, serialize_bytes((job, stage, before, self._fresh)), self._out,
             resources={needed: 1} if needed else None,
             # What was begun comes first.
             priority=STAGES.index(stage),
