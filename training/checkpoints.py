@@ -143,7 +143,7 @@ class _Said:
             standing = Standing(int(metadata["step"]), float(metadata["seconds"]), log, pending)
         except (ValueError, KeyError) as problem:
             raise _Damaged(f"what it says of itself makes no sense: {problem}") from problem
-        entries = [*log, {}] if isinstance(log, list) else [None]
+        entries: list[Any] = [*log, {}] if isinstance(log, list) else [None]
         losses = pending.values() if isinstance(pending, dict) else [None]
         if (
             not 0 <= standing.step < 10**9
