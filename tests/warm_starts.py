@@ -103,6 +103,12 @@ class WarmProcess:
             said.append(stream.read().decode("utf-8", errors="replace").replace("\r\n", "\n"))
         return said[0], said[1]
 
+    def err_so_far(self) -> str:
+        """What it wrote to stderr until now."""
+        handle = self._streams[1].fileno()
+        # The child's place in the file is ours too, and stays where it is.
+        return os.pread(handle, os.fstat(handle).st_size, 0).decode("utf-8", errors="replace")
+
     def send_signal(self, number: int) -> None:
         """Send a signal, unless it has ended."""
         if self.poll() is None:

@@ -16,7 +16,8 @@ import pytest
 
 from keylift.shell.interruption import listening
 from keylift.shell.reporting import Reporter
-from shell_runs import clip, command, content
+from shell_runs import begun, clip, command, content
+from warm_starts import CAN_FORK, Process
 
 pytestmark = pytest.mark.slow
 pytest.importorskip("bpy")
@@ -24,30 +25,32 @@ pytest.importorskip("bpy")
 SOON_S = 20.0
 # Python tells of each module once it is loaded; this one is the first that the door asks for.
 LOADING = "keylift.shell"
+# MediaPipe is loaded after this one.
+LOOKING = "Looking for people"
 # When to press: this long after this has come on stderr.
 MOMENTS = [
     (LOADING, 0.0),
-    (LOADING, 0.05),
     (LOADING, 0.4),
     (LOADING, 1.0),
-    ("Looking for people", 0.0),
-    ("Looking for people", 1.0),
+    (LOOKING, 0.0),
+    (LOOKING, 0.5),
     ("Lifting", 0.0),
-    ("Lifting", 0.4),
-    ("Baking", 0.0),
-    ("Baking", 0.3),
-    ("Filming", 0.0),
-    ("Filming", 0.2),
+    ("Lifting", 0.2),
+    ("Baking", 0.1),
+    ("Filming", 0.1),
 ]
 
 
-def started(footage: Path, folder: Path, **env: str) -> subprocess.Popen[str]:
-    """A capture on its way in ``folder``, in a process group of its own."""
+def started(footage: Path, folder: Path, cold: bool = False, **env: str) -> Process:
+    """A capture on its way in ``folder``; ``cold``: with libraries still to be loaded."""
+    outputs = ["-o", "take.blend", "-o", "take.glb", "--preview", "film.mp4"]
+    arguments = ["capture", footage, "--frames", "0-11", *outputs]
+    if CAN_FORK and not cold:
+        return begun(*arguments, cwd=folder)
     # On Windows a break can be sent to a whole process group only.
     flags = subprocess.CREATE_NEW_PROCESS_GROUP if os.name == "nt" else 0
-    outputs = ["-o", "take.blend", "-o", "take.glb", "--preview", "film.mp4"]
     return subprocess.Popen(
-        command("capture", footage, "--frames", "0-29", *outputs),
+        command(*arguments),
         cwd=folder,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -57,14 +60,19 @@ def started(footage: Path, folder: Path, **env: str) -> subprocess.Popen[str]:
     )
 
 
-def pressed(process: subprocess.Popen[str], after: str, wait_s: float, number: int) -> tuple[str, float]:
+def pressed(process: Process, after: str, wait_s: float, number: int) -> tuple[str, float]:
     """Wait for the moment, send the signal, and return what was on stderr and how long the end took."""
-    assert process.stderr is not None
     said = ""
-    while after and after not in said:
-        line = process.stderr.readline()
-        assert line, f"'{after}' never came: {said}"
-        said += line
+    if isinstance(process, subprocess.Popen):
+        assert process.stderr is not None
+        while after not in said:
+            line = process.stderr.readline()
+            assert line, f"'{after}' never came: {said}"
+            said += line
+    else:
+        while after not in (heard := process.err_so_far()):
+            assert process.poll() is None, f"'{after}' never came: {heard}"
+            time.sleep(0.002)
     time.sleep(wait_s)
     pressed_at = time.monotonic()
     process.send_signal(number)
@@ -81,7 +89,8 @@ def test_ctrl_c(after: str, wait_s: float, tmp_path: Path) -> None:
     folder.mkdir()
     video = Path(shutil.copy(clip("cam03.mp4"), footage))
     before = content(footage)
-    process = started(video, folder, **({"PYTHONPROFILEIMPORTTIME": "1"} if after == LOADING else {}))
+    loud = {"PYTHONPROFILEIMPORTTIME": "1"} if after == LOADING else {}
+    process = started(video, folder, cold=after == LOADING or (after, wait_s) == (LOOKING, 0.0), **loud)
     number = signal.CTRL_BREAK_EVENT if os.name == "nt" else signal.SIGINT
     said, took_s = pressed(process, after, wait_s, number)
     # Python ends itself by the signal when ctrl-C came in an exec() of text, as dataclasses use while they are made,
@@ -104,7 +113,7 @@ def test_ctrl_c(after: str, wait_s: float, tmp_path: Path) -> None:
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGTERM that a program could notice")
 def test_a_scheduler_that_ends_the_job_gets_the_same_clean_end(tmp_path: Path) -> None:
     process = started(clip("cam03.mp4"), tmp_path)
-    said, _ = pressed(process, "Looking for people", 0.5, signal.SIGTERM)
+    said, _ = pressed(process, LOOKING, 0.5, signal.SIGTERM)
     assert process.returncode == 130
     assert "keylift: Stopped" in said
     assert not content(tmp_path)
