@@ -81,7 +81,10 @@ ELSEWHERE = {
     ),
     "torchrun *": ("several GPUs", "shell/test_adapt.py::test_two_processes_learn_what_one_learns"),
     "keylift bench*": ("measures for minutes", "shell/test_bench.py::test_a_quick_bench_measures_everything"),
-    "keylift batch *--workers 4": ("several processes", "shell/test_batch.py::test_two_at_once_write_the_same"),
+    "keylift batch *--workers 4": (
+        "several processes",
+        "shell/test_batch.py::test_workers_that_are_killed_lose_nothing",
+    ),
     "keylift batch *--workers dask*": (
         "a cluster",
         "shell/test_batch_cluster.py::test_each_stage_goes_where_what_it_needs_is",
@@ -106,7 +109,7 @@ SLOW = ("*capture *", "python3 dev.py demo", "keylift batch *")
 # Numbers where a scheduler would put its own.
 SPOKEN = {'"$SLURM_ARRAY_TASK_ID/$2"': "3/20", '"$1"': "lift"}
 OUTPUT_OPTIONS = ("-o", "--preview", "--run", "--keep")
-FRAMES = 20
+FRAMES = 12
 
 PAGES = all_commands()
 

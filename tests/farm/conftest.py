@@ -15,7 +15,7 @@ import pytest
 from keylift.core.track_files import write_keypoints
 from shot_samples import walking_shot
 
-CLIPS = 3
+CLIPS = 2
 
 STAND_IN = """#!{python}
 import json, sys

@@ -19,8 +19,6 @@ NODE = shutil.which("node")
 JOB_TYPE = ROOT / "farm" / "flamenco" / "keylift.js"
 MANAGER = Path(__file__).with_name("flamenco_manager.js")
 STAGES = ("detect", "lift", "retarget")
-# A part without a clip is done at once.
-CLIPS_AND_MORE = 4
 # What a worker of Flamenco 3 takes unless told otherwise.
 USUAL_TASK_TYPES = {"blender", "ffmpeg", "file-management", "misc"}
 
@@ -153,7 +151,7 @@ def test_real_clips_come_out_as_without_a_farm(
 ) -> None:
     output = tmp_path / "takes"
     programs = {"keylift": str(keylift), "retargeter": str(keylift), "python": sys.executable}
-    codes = run_as_flamenco_does(compiled(job_file, output, parts=CLIPS_AND_MORE, **programs)["tasks"])
-    assert len(codes) == 3 * CLIPS_AND_MORE + 1 and set(codes.values()) == {0}
+    codes = run_as_flamenco_does(compiled(job_file, output, **programs)["tasks"])
+    assert len(codes) == 3 + 1 and set(codes.values()) == {0}
     assert {path.name: path.read_bytes() for path in output.glob("*.bvh")} == takes_alone
     assert (output / "report.html").is_file()

@@ -69,7 +69,7 @@ channels = 16
 [loop]
 epochs = 8
 batch = 32
-steps_per_epoch = 50
+steps_per_epoch = 25
 checkpoint_every_s = 0.0
 """
 
@@ -89,12 +89,12 @@ def test_ctrl_c_in_a_study_loses_nothing(tmp_path: Path) -> None:
     assert "Traceback" not in said and "--resume goes on" in said
     folders = sorted(path for path in run.iterdir() if path.is_dir())
     stopped_at = [int(checkpoint_names(folder)[-1][5:14]) for folder in folders]
-    assert len(stopped_at) == 2 and all(0 < step < 400 for step in stopped_at)
+    assert len(stopped_at) == 2 and all(0 < step < 200 for step in stopped_at)
     finished(started(study, run, "--resume"))
     for folder in folders:
         steps = [entry["step"] for entry in log_of(folder)]
         # Nothing was learnt twice, and nothing left out.
-        assert steps == list(range(50, 401, 50))
+        assert steps == list(range(25, 201, 25))
         before = json.loads((folder / "log.json").read_text())
         assert all(one["seconds"] < other["seconds"] for one, other in zip(before, before[1:], strict=False))
 

@@ -117,8 +117,13 @@ def work(folder: Path) -> None:
 
 
 def start_workers(count: int, folder: Path) -> None:
-    """Run this file in ``count`` processes that know of each other, and wait for them."""
+    """Run this file in ``count`` processes that know of each other."""
     folder.mkdir()
+    together(count, "-m", "training.test_processes", folder)
+
+
+def together(count: int, *command: object) -> None:
+    """Run Python in ``count`` processes that know of each other, as torchrun does but warm, and wait for them."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = str(free.getsockname()[1])
@@ -127,7 +132,7 @@ def start_workers(count: int, folder: Path) -> None:
     shared["USE_LIBUV"] = "0"
     workers = [
         python(
-            *("-m", "training.test_processes", folder),
+            *command,
             cwd=Path(__file__).parents[1],
             env={**shared, "RANK": str(number), "LOCAL_RANK": str(number)},
         )
@@ -268,11 +273,11 @@ def test_a_shared_run_goes_on_by_hand_when_a_process_was_killed(config: Path, wh
 def test_three_processes_resume_bit_for_bit_too(config: Path, tmp_path: Path) -> None:
     """Sums of three numbers depend on their order, which the arrangement of the gradients decides."""
     one, other = tmp_path / "one", tmp_path / "other"
-    finished(started(config, one, door=torchrun(3)))
+    together(3, "-m", "keylift", "train", config, "--run-folder", one, "--device", "cpu")
     shutil.copytree(one, other)
     (other / WEIGHTS).unlink()
     (other / "checkpoints" / checkpoint_names(one)[-1]).unlink()
-    finished(started(config, other, "--resume", door=torchrun(3)))
+    together(3, "-m", "keylift", "train", config, "--run-folder", other, "--resume", "--device", "cpu")
     assert same_weights(one, other)
 
 
