@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from rig_samples import make_armature
 
@@ -31,8 +33,20 @@ OWN_LIMBS = {
 }
 
 
-def generated_rig_file(folder: Path) -> Path:
-    """A .blend with what Rigify generates out of its human metarig, object "rig"; takes some ten seconds."""
+def generated_rig_file(folders: pytest.TempPathFactory) -> Path:
+    """A .blend with what Rigify generates out of its human metarig, object "rig".
+
+    Some seconds the first time; processes that test side by side share it.
+    """
+    own = folders.mktemp("rigify") / "rigify.blend"
+    shared = folders.getbasetemp().parent / own.name if "PYTEST_XDIST_WORKER" in os.environ else own
+    if not shared.is_file():
+        _generate(own)
+        own.replace(shared)
+    return shared
+
+
+def _generate(path: Path) -> None:
     import addon_utils
     import bpy
 
@@ -46,14 +60,12 @@ def generated_rig_file(folder: Path) -> Path:
         rig = next(o for o in bpy.data.objects if o.type == "ARMATURE" and o is not metarig)
         rig.name = "rig"
         bpy.data.objects.remove(metarig)
-        path = folder / "rigify.blend"
         bpy.ops.wm.save_as_mainfile(filepath=str(path))
     finally:
         addon_utils.disable("rigify", default_set=True)
         for handler in list(bpy.app.handlers.load_post):
             if getattr(handler, "__module__", "").partition(".")[0] == "rigify":
                 bpy.app.handlers.load_post.remove(handler)
-    return path
 
 
 # --- a rig of another design -----------------------------------------------------------------------------------------

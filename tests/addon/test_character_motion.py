@@ -290,8 +290,8 @@ def test_no_script_of_a_file_runs(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_control_rig_is_read_off_what_deforms(tmp_path: Path) -> None:
-    bpy.ops.wm.open_mainfile(filepath=str(generated_rig_file(tmp_path)), use_scripts=False)
+def test_a_control_rig_is_read_off_what_deforms(tmp_path_factory: pytest.TempPathFactory) -> None:
+    bpy.ops.wm.open_mainfile(filepath=str(generated_rig_file(tmp_path_factory)), use_scripts=False)
     rig = bpy.data.objects["rig"]
     set_frame_rate(bpy.context.scene, 30.0)
     pose, _ = filmed(walk(FRAMES), Camera.guessed((320, 240)), camera_from_world())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -39,13 +41,35 @@ SWITCHES = [f"{limb}_parent.{side}" for limb in ("upper_arm", "thigh") for side 
 
 @pytest.fixture(scope="module")
 def rigify_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return generated_rig_file(tmp_path_factory.mktemp("rigify"))
+    return generated_rig_file(tmp_path_factory)
+
+
+def opened(rigify_file: Path) -> Any:
+    bpy.ops.wm.open_mainfile(filepath=str(rigify_file), use_scripts=False)
+    return bpy.data.objects["rig"]
 
 
 @pytest.fixture
 def rigify(rigify_file: Path) -> Any:
-    bpy.ops.wm.open_mainfile(filepath=str(rigify_file), use_scripts=False)
-    return bpy.data.objects["rig"]
+    return opened(rigify_file)
+
+
+@pytest.fixture(scope="module")
+def plain(rigify_file: Path) -> RestPose:
+    """The controls of the generated rig as it was saved, by IK."""
+    rig = opened(rigify_file)
+    return read_controls(rig, *bound(rig, "rigify_control"), "ik")[0]
+
+
+@pytest.fixture(scope="module")
+def wanted(rigify_file: Path) -> Callable[..., np.ndarray]:
+    """What is solved for the generated rig as it was saved, once for each choice of options."""
+
+    @functools.cache
+    def found(**options: Any) -> np.ndarray:
+        return solved(opened(rigify_file), "rigify_control", RIGIFY_LIMBS, **options)
+
+    return found
 
 
 @pytest.fixture
@@ -135,8 +159,9 @@ def curves(action: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("limbs", ["fk", "ik"])
-def test_a_generated_rig_does_what_was_solved(rigify: Any, limbs: str) -> None:
-    expected = solved(rigify, "rigify_control", RIGIFY_LIMBS)
+def test_a_generated_rig_does_what_was_solved(rigify_file: Path, wanted: Any, limbs: str) -> None:
+    expected = wanted()
+    rigify = opened(rigify_file)
     summary = bake(rigify, limbs=limbs)
     assert not summary.warnings
     check_limbs(evaluated_limbs(rigify, RIGIFY_LIMBS), expected, RIGIFY_LIMBS, exact=limbs == "fk")
@@ -154,8 +179,9 @@ def test_a_generated_rig_does_what_was_solved(rigify: Any, limbs: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("limbs", ["fk", "ik"])
 @pytest.mark.parametrize("options", [{"path_on": "root"}, {"path": "in_place"}])
-def test_a_path_on_the_root_and_in_place(rigify: Any, limbs: str, options: dict[str, str]) -> None:
-    expected = solved(rigify, "rigify_control", RIGIFY_LIMBS, **options)
+def test_a_path_on_the_root_and_in_place(rigify_file: Path, wanted: Any, limbs: str, options: dict[str, str]) -> None:
+    expected = wanted(**options)
+    rigify = opened(rigify_file)
     bake(rigify, limbs=limbs, **options)
     check_limbs(evaluated_limbs(rigify, RIGIFY_LIMBS), expected, RIGIFY_LIMBS, exact=limbs == "fk")
     keyed = curves(rigify.animation_data.action)
@@ -264,9 +290,11 @@ def test_an_animated_rig_does_what_was_solved(rigify: Any, limbs: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("state", ["eye", "viewport", "collection", "pose mode", "rest position"])
-def test_rigs_that_are_hidden_posed_or_at_rest_are_measured_alike(rigify: Any, state: str) -> None:
+def test_rigs_that_are_hidden_posed_or_at_rest_are_measured_alike(
+    plain: RestPose, rigify_file: Path, state: str
+) -> None:
+    rigify = opened(rigify_file)
     rest, mapping = bound(rigify, "rigify_control")
-    plain, _ = read_controls(rigify, rest, mapping, "ik")
     if state == "eye":
         rigify.hide_set(True)
     elif state == "viewport":
@@ -331,7 +359,9 @@ def test_controls_left_posed_that_lead_ik_astray_are_told_of(rigify: Any, contro
 
 
 @pytest.mark.slow
-def test_a_limb_without_ik_control_keeps_its_switches_on_fk(rigify: Any) -> None:
+def test_a_limb_without_ik_control_keeps_its_switches_on_fk(rigify_file: Path, wanted: Any) -> None:
+    expected = wanted()
+    rigify = opened(rigify_file)
     rest, mapping = bound(rigify, "rigify_control")
     assert mapping.controls is not None
     ik = {limb: control for limb, control in mapping.controls.ik.items() if limb != "r_hand"}
@@ -340,7 +370,6 @@ def test_a_limb_without_ik_control_keeps_its_switches_on_fk(rigify: Any) -> None
     for bone in SWITCHES:
         on_ik = bone != "upper_arm_parent.R"
         assert (values[bone, "IK_FK"], values[bone, "pole_vector"]) == ((0.0, 1.0) if on_ik else (1.0, 0.0))
-    expected = solved(rigify, "rigify_control", RIGIFY_LIMBS)
     pose = walking()
     options = TakeOptions(retarget=RetargetOptions(limbs="ik"))
     summary, _ = bake_take(pose, rigify, bone_map=armless, name="take", fps=pose.fps, options=options)
