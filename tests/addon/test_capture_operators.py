@@ -22,7 +22,7 @@ from keylift.core.pose_model import BUNDLE_NAMES
 from keylift.core.track_files import read_pose
 from rig_samples import empty_scene, evaluated, make_rig
 
-FRAMES = 40
+FRAMES = 28
 
 
 @pytest.fixture(scope="module")
