@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..core.errors import KeyliftError, TryAgainError
+from ..core.outside_text import json_value, text_within
 
 if TYPE_CHECKING:
     from .torch_builds import TorchBuild
@@ -28,6 +29,7 @@ LOG_NAME = "set-up.log"
 # What is fetched lies here until it is unpacked, so that a set-up that was stopped need not fetch it again.
 FETCHED_NAME = "fetched"
 _STAMP_NAME = "keylift-environment.json"
+_MOST_STAMP_BYTES = 1 << 20
 _SET_ASIDE = ".removed"
 # The import names of what the worker can't do without; that they load is looked at before an environment counts.
 MODULES = ("torch", "mediapipe", "cv2", "av", "scipy", "safetensors", "numpy", "platformdirs", "rich", "threadpoolctl")
@@ -215,7 +217,7 @@ def remove(folder: Path) -> None:
 def read_stamp(folder: Path) -> dict[str, Any]:
     """What is written down of an environment; empty when there is none, or nothing that can be read."""
     try:
-        read = json.loads((folder / _STAMP_NAME).read_text(encoding="utf-8"))
+        read = json_value(text_within(folder / _STAMP_NAME, _MOST_STAMP_BYTES))
     except (OSError, ValueError):
         return {}
     return read if isinstance(read, dict) else {}

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
 import os
 import re
-import stat
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -18,6 +16,7 @@ from urllib.parse import quote
 from ... import __version__
 from ...core.errors import FileFormatError
 from ...core.output_files import written_whole
+from ...core.outside_text import bytes_within, json_value
 from .job import DETECT, STAGES
 from .out_folder import ADVICE, HIDDEN, MANIFEST_ENDING, REPORT
 
@@ -247,14 +246,9 @@ def _changed_at(path: Path) -> float:
 def _bytes_of(path: Path, most: int) -> bytes | str:
     """A file's content, or what is wrong with it."""
     try:
-        # Opening a pipe would wait for whoever writes into it.
-        if not stat.S_ISREG(path.stat().st_mode):
-            return "is no file"
-        with open(path, "rb") as file:
-            content = file.read(most + 1)
+        return bytes_within(path, most)
     except (OSError, ValueError) as problem:
         return f"can't be read: {getattr(problem, 'strerror', None) or problem}"
-    return content if len(content) <= most else "is far larger than one of ours ever is"
 
 
 def _read(path: Path) -> dict[str, Any] | str:
@@ -262,8 +256,8 @@ def _read(path: Path) -> dict[str, Any] | str:
     if isinstance(content, str):
         return content
     try:
-        values = json.loads(content)
-    except (ValueError, RecursionError):
+        values = json_value(content)
+    except ValueError:
         return "is damaged"
     if not isinstance(values, dict):
         return "is damaged"

@@ -28,6 +28,7 @@ from ...core.lifter.side_check import check_sides
 from ...core.metrics import mpjpe, n_mpjpe, p_mpjpe
 from ...core.motion_metrics import LIMB_JOINTS, bend_error_deg
 from ...core.output_files import written_whole
+from ...core.outside_text import json_value, text_within
 from ...core.progress import Progress, report, silent
 from ...core.skeletons import KEYPOINT_LAYOUTS, LIFTER_21_NAMES
 from ...core.source import Source, sha256_of
@@ -57,6 +58,7 @@ METRICS = {
 GENERAL = {"mpjpe_mm": "MPJPE", "n_mpjpe_mm": "N-MPJPE", "p_mpjpe_mm": "P-MPJPE"}
 # Labels come in stretches as long as a window needs to be filmed anew at any speed.
 _STRETCH_S = 1.4
+_MOST_JSON_BYTES = 16 << 20
 _GENERAL_WINDOWS, _GENERAL_SEED = 8192, 7
 _Y_UP_FROM_Z_UP = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, -1.0, 0.0]])
 
@@ -400,8 +402,13 @@ def _kept(path: Path, study: ShiftStudy, base: RayLifter, shift: _Shift, general
 def _measured_before(path: Path, study: ShiftStudy) -> dict[str, Any] | None:
     if not path.is_file():
         return None
-    held = json.loads(path.read_text(encoding="utf-8"))
-    return dict(held["measured"]) if held["study"] == json.loads(json.dumps(study.as_dict())) else None
+    try:
+        held = json_value(text_within(path, _MOST_JSON_BYTES))
+    except (OSError, ValueError) as problem:
+        raise FileFormatError(f"'{path}' can't be read: {problem}. Delete it, and run the study again.") from problem
+    if not isinstance(held, dict) or not isinstance(held.get("measured"), dict):
+        raise FileFormatError(f"'{path}' was not written by a study. Delete it, and run the study again.")
+    return held["measured"] if held.get("study") == json.loads(json.dumps(study.as_dict())) else None
 
 
 def _write(path: Path, study: ShiftStudy, measured: Mapping[str, Any]) -> None:
