@@ -181,12 +181,12 @@ def write_crossing(path: Path, tint: tuple[float, float, float]) -> Path:
 
     ``tint`` dyes the mirror image; (1, 1, 1) leaves the two in the same clothes. She walks from right to left.
     """
-    frames = [frame.rgb for frame in open_footage(real_clip("demo.mp4")).frames(0, 151)]
-    empty = np.median(np.stack(frames[:30:5]), axis=0).astype(np.uint8)
-    pictures = []
     # Only she moves in the lower half; above is the man, whom nobody needs here.
-    empty = empty[460:]
-    for rgb in (frame[460:] for frame in frames[96:152]):
+    film = open_footage(real_clip("demo.mp4"))
+    before = [frame.rgb[460:].copy() for frame in film.frames(0, 25)]
+    empty = np.median(np.stack(before[::5]), axis=0).astype(np.uint8)
+    pictures = []
+    for rgb in (frame.rgb[460:] for frame in film.frames(96, 151)):
         difference = cv2.absdiff(rgb, empty).max(axis=2)
         moved = (cv2.GaussianBlur(difference, (0, 0), 3) > 14).astype(np.uint8)
         _, labels, stats, _ = cv2.connectedComponentsWithStats(moved)
