@@ -53,6 +53,9 @@ ROOT = 3
 _OVER_HEELS = 1 + float(STANDING_HEIGHT_M[0]) / 1.65
 FREEDOMS = ROOT + len(AXES)
 
+# Matrices take more room than what they lead to: they are made of so many frames at a time.
+_BLOCK = 1024
+
 _MIRROR = LANDMARKS_41.mirrored_order()
 _GROUP_OF = np.array([min(joint, int(_MIRROR[joint])) for joint in range(len(LANDMARKS_41))])
 # Bones that share a length, named by the landmark at their end (the left one).
@@ -113,6 +116,10 @@ class BodyState:
     root_m: np.ndarray
     local: np.ndarray
     lengths_m: np.ndarray
+
+    def of(self, rows: slice | np.ndarray) -> BodyState:
+        """Some of the frames."""
+        return BodyState(self.root_m[rows], self.local[rows], self.lengths_m)
 
     def segments(self) -> np.ndarray:
         """(F, S, 4) each segment's turn in space."""
@@ -187,8 +194,12 @@ def pose(state: BodyState) -> PosedBody:
 
 def landmarks(state: BodyState) -> np.ndarray:
     """(F, 41, 3) metres: forward kinematics."""
-    matrices = to_matrix(state.segments())
-    return _chained(state.root_m, _bone_directions(matrices), state.lengths_m)
+    found = np.empty((len(state.root_m), len(LANDMARKS_41), 3))
+    for first in range(0, len(found), _BLOCK):
+        rows = slice(first, first + _BLOCK)
+        part = state.of(rows)
+        found[rows] = _chained(part.root_m, _bone_directions(to_matrix(part.segments())), part.lengths_m)
+    return found
 
 
 def _bone_directions(matrices: np.ndarray) -> np.ndarray:

@@ -132,7 +132,7 @@ def _lifted_lengths(evidence: Evidence) -> np.ndarray:
 def _bones(state: BodyState, evidence: Evidence, settings: FitSettings) -> np.ndarray:
     """(G,) lengths that agree best with a part of the frames, each by itself."""
     rows = np.unique(np.linspace(0, len(evidence.time_s) - 1, _FRAMES_FOR_BONES).astype(int))
-    part = BodyState(state.root_m[rows], state.local[rows], state.lengths_m)
+    part = state.of(rows)
     seen, first = evidence.of(rows), state.lengths_m
     # As many frames as there are seconds speak for themselves: errors of neighbours are alike.
     independent = max(1.0, min(len(rows), 2 * (evidence.time_s[-1] - evidence.time_s[0])))
@@ -174,7 +174,7 @@ def _roughly_settled(
     """``state`` as it settles in a few rounds of some of the frames; those between change as their neighbours do."""
     frames = len(evidence.time_s)
     rows = np.unique([*range(0, frames, _every(evidence.time_s)), frames - 1])
-    begun = BodyState(state.root_m[rows], state.local[rows], state.lengths_m)
+    begun = state.of(rows)
     found = _settled(
         begun, evidence.of(rows), settings, _FEWER_ROUNDS, lambda done: told(round(frames * done / len(rows)))
     )
