@@ -7,7 +7,9 @@ Now and then other landmarkers look, in the whole picture and in square parts of
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
@@ -91,14 +93,48 @@ class _Follower:
 # ---- Everybody in the picture ---------------------------------------------------------------------------------------
 
 
+class Lookers:
+    """Landmarkers that look at single pictures, lent to all parts of the footage: making one takes a while."""
+
+    def __init__(self, model: Path) -> None:
+        self._model = model
+        self._idle: dict[int, list[Landmarker]] = defaultdict(list)
+        self._all: list[Landmarker] = []
+
+    def __enter__(self) -> Lookers:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        # All are closed, even where closing one fails.
+        with ExitStack() as let_go:
+            for looker in self._all:
+                let_go.callback(looker.close)
+        self._all.clear()
+        self._idle.clear()
+
+    @contextmanager
+    def lent(self, bodies: int) -> Iterator[Landmarker]:
+        """One that looks for so many, to be used by nobody else meanwhile."""
+        try:
+            # Threads may ask at the same time: taking from a list is one step.
+            looker = self._idle[bodies].pop()
+        except IndexError:
+            looker = Landmarker(self._model, follows=False, bodies=bodies)
+            self._all.append(looker)
+        yield looker
+        self._idle[bodies].append(looker)
+
+
 class Crowd:
     """Who is in the footage, picture by picture."""
 
-    def __init__(self, model: Path, max_people: int) -> None:
+    def __init__(self, model: Path, max_people: int, lookers: Lookers) -> None:
         self._model = model
         self._max_people = max_people
+        self._lookers = lookers
         self._followers: dict[Person, _Follower] = {}
-        self._lookers: dict[int, Landmarker] = {}
         self._next_region = 0
         self._next_look_s = -np.inf
         self._has_looked = False
@@ -115,10 +151,7 @@ class Crowd:
         with ExitStack() as let_go:
             for follower in self._followers.values():
                 let_go.callback(follower.close)
-            for looker in self._lookers.values():
-                let_go.callback(looker.close)
         self._followers.clear()
-        self._lookers.clear()
 
     def look_at(self, frame: Frame, row: int) -> None:
         """Go on with everybody who is followed, then look for those who are not."""
@@ -196,11 +229,11 @@ class Crowd:
 
     def _look_in(self, region: tuple[slice, slice], frame: Frame, bodies: int) -> list[Sighting]:
         """Whoever is in ``region`` and not followed yet."""
-        if bodies not in self._lookers:
-            self._lookers[bodies] = Landmarker(self._model, follows=False, bodies=bodies)
         rgb = _without_bodies(frame.rgb, region, [person.last for person in self._followers])
         origin_px = _corner(region)
-        return [s for s in self._lookers[bodies].bodies(rgb, frame.time_s, origin_px) if _is_somebody(s, frame.rgb)]
+        with self._lookers.lent(bodies) as looker:
+            seen = looker.bodies(rgb, frame.time_s, origin_px)
+        return [sighting for sighting in seen if _is_somebody(sighting, frame.rgb)]
 
     def _take_up(self, found: list[Sighting], frame: Frame, row: int) -> None:
         """Follow those found: first who was lost comes back, then who is new, largest first."""
@@ -332,6 +365,8 @@ def _edge_fade(sighting: Sighting, rgb: np.ndarray) -> np.ndarray:
     """(33,) 1 inside the picture, sinking outside: a point guessed beyond the edge keeps its place, not its weight."""
     height, width = rgb.shape[:2]
     beyond_px = np.maximum(np.maximum(-sighting.xy_px, sighting.xy_px - (width - 1, height - 1)), 0.0)
+    if not beyond_px.any():
+        return np.ones(len(beyond_px))
     beyond = np.linalg.norm(beyond_px, axis=-1) / (_EDGE_FADE * sighting.size_px)
     return np.exp(-(beyond**2))
 

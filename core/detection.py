@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .crowd import Crowd
+from .crowd import Crowd, Lookers
 from .detection_spans import SHORTEST_CUT, Span, looked_at_once, spans_of
 from .errors import Cancelled, FootageError, NobodyFoundError
 from .footage import Footage
@@ -113,7 +113,11 @@ def _looked_at(footage: Footage, first: int | None, last: int | None, looking: _
 def _looked_at_in_one_go(footage: Footage, first: int | None, last: int | None, looking: _Looking) -> _Found:
     total = _frames_to_come(footage, first, last)
     found = _Found()
-    with Crowd(looking.model, looking.max_people) as crowd, closing(read_ahead(footage.frames(first, last))) as frames:
+    with (
+        Lookers(looking.model) as lookers,
+        Crowd(looking.model, looking.max_people, lookers) as crowd,
+        closing(read_ahead(footage.frames(first, last))) as frames,
+    ):
         report(looking.progress, 0, total)
         for frame in frames:
             crowd.look_at(frame, len(found.times_s))
@@ -131,7 +135,7 @@ def _looked_at_in_parts(access: RandomAccess, spans: list[Span], looking: _Looki
     def look(span: Span) -> _Found:
         found = _Found()
         with (
-            Crowd(looking.model, looking.max_people) as crowd,
+            Crowd(looking.model, looking.max_people, lookers) as crowd,
             closing(read_ahead(access.frames(span.first, span.last))) as frames,
         ):
             for frame in frames:
@@ -145,7 +149,11 @@ def _looked_at_in_parts(access: RandomAccess, spans: list[Span], looking: _Looki
         found.everybody = crowd.everybody
         return found
 
-    with ThreadPoolExecutor(looked_at_once(len(spans)), "keylift-detects") as pool:
+    # The threads have ended before their lookers are closed.
+    with (
+        Lookers(looking.model) as lookers,
+        ThreadPoolExecutor(looked_at_once(len(spans)), "keylift-detects") as pool,
+    ):
         looks = [pool.submit(look, span) for span in spans]
         try:
             _tell_until_done(looks, counted, total, looking.progress)

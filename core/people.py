@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import combinations
+from statistics import median
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
@@ -67,7 +69,7 @@ class Sighting:
     confidence: np.ndarray
     clothes: np.ndarray | None = None
 
-    @property
+    @cached_property
     def size_px(self) -> float:
         """The longer side of the box around the body."""
         body = self.xy_px[_BODY]
@@ -86,7 +88,9 @@ class Sighting:
 
 def apart(a_xy_px: np.ndarray, b_xy_px: np.ndarray, size_px: float) -> float:
     """How far two (33, 2) sets of keypoints lie from each other, in body sizes; the median, so no one limb decides."""
-    return float(np.median(np.linalg.norm(a_xy_px[_BODY] - b_xy_px[_BODY], axis=-1))) / size_px
+    way_px = a_xy_px[_BODY] - b_xy_px[_BODY]
+    # Several times as fast as numpy's median, in every picture: there is one in the middle, because they are odd.
+    return float(np.sqrt(np.sort((way_px * way_px).sum(axis=-1))[len(_BODY) // 2])) / size_px
 
 
 def clothes_apart(a: np.ndarray | None, b: np.ndarray | None) -> float | None:
@@ -138,7 +142,7 @@ class Person:
 
     @property
     def size_px(self) -> float:
-        return float(np.median(self._recent_sizes_px))
+        return median(self._recent_sizes_px)
 
     def velocity_px(self) -> np.ndarray:
         """(2,) pixels a second over the last quarter second."""
@@ -172,7 +176,11 @@ class Person:
     def may_have_moved_to(self, sighting: Sighting, time_s: float) -> bool:
         """Whether the picture after the last may show this person as ``sighting``."""
         step = _STEP + _STEP_PER_S * (time_s - self.times_s[-1])
-        return 1 / _GROWTH < self._growth_to(sighting) < _GROWTH and self.apart_from(sighting, time_s) < step
+        if not 1 / _GROWTH < self._growth_to(sighting) < _GROWTH:
+            return False
+        # Most people are where they were.
+        stayed = apart(self.last.xy_px, sighting.xy_px, self.size_px)
+        return stayed < step or self.apart_from(sighting, time_s) < step
 
     def cost_of_return(self, sighting: Sighting, time_s: float) -> float:
         """How little ``sighting`` looks like this person, lost since a while; infinite where it can't be."""

@@ -197,6 +197,8 @@ def _coordinated(
             if not (result.reused and result.status == DONE):
                 how_far = {"ended": coordination.tally.ended, "jobs": len(jobs)}
                 reporter.event(_event(job, result, time.monotonic() - began) | how_far)
+                for note in result.notes:
+                    reporter.note(f"{job.name}: {note}")
             if result.failure is not None:
                 reporter.note(f"{job.name}: {result.failure.message}")
 

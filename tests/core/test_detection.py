@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -181,6 +182,13 @@ def standing(x_px, height_px, confidence):
     return Sighting(body * height_px + (x_px, 470), np.full(33, confidence))
 
 
+@contextmanager
+def crowd_of(most: int):
+    """Up to so many people."""
+    with crowd.Lookers(full_model()) as lookers, crowd.Crowd(full_model(), most, lookers) as seen:
+        yield seen
+
+
 STAGE = Frame(np.full((480, 900, 3), 90, np.uint8), 0.0, 0)
 
 
@@ -189,7 +197,7 @@ def test_where_there_are_too_many_the_largest_are_followed(sharp_eyed):
     # Those far away are seen most clearly, as they often are: whole, and not cut off by the picture's edge.
     people = [standing(90 + 180 * n, h, 0.99 - h / 1000) for n, h in enumerate(heights_px)]
     sharp_eyed.setattr(SharpEyed, "seen", people)
-    with crowd.Crowd(full_model(), max_people=2) as seen:
+    with crowd_of(2) as seen:
         seen.look_at(STAGE, 0)
         assert {person.size_px for person in seen.everybody} == {people[1].size_px, people[3].size_px}
 
@@ -197,7 +205,7 @@ def test_where_there_are_too_many_the_largest_are_followed(sharp_eyed):
 @pytest.mark.parametrize("trouble", [DetectorError, KeyboardInterrupt])
 def test_a_landmarker_that_fails_at_once_is_closed(sharp_eyed, trouble):
     sharp_eyed.setattr(SharpEyed, "trouble", trouble)
-    with crowd.Crowd(full_model(), max_people=2) as seen:
+    with crowd_of(2) as seen:
         with pytest.raises((trouble, RuntimeError)):
             seen._take_up([standing(400, 300, 0.9)], STAGE, 0)
         assert not SharpEyed.open_now and not seen.everybody
@@ -205,7 +213,7 @@ def test_a_landmarker_that_fails_at_once_is_closed(sharp_eyed, trouble):
 
 def test_all_are_closed_even_when_closing_fails(sharp_eyed):
     sharp_eyed.setattr(SharpEyed, "seen", [standing(200, 300, 0.9), standing(600, 300, 0.9)])
-    with pytest.raises(RuntimeError, match="can't close"), crowd.Crowd(full_model(), max_people=4) as seen:
+    with pytest.raises(RuntimeError, match="can't close"), crowd_of(4) as seen:
         seen.look_at(STAGE, 0)
         assert len(SharpEyed.open_now) == 3
         sharp_eyed.setattr(SharpEyed, "trouble", DetectorError)
@@ -244,7 +252,7 @@ def test_where_nobody_was_and_nothing_changed_nobody_is_looked_for_soon(sharp_ey
     changed = STAGE.rgb.copy()
     changed[200:470, 560:640] = (200, 40, 40)
     regions = len(_regions(STAGE.rgb))
-    with crowd.Crowd(full_model(), max_people=2) as seen:
+    with crowd_of(2) as seen:
         looks(seen, 0, 0.04, STAGE.rgb)
         sharp_eyed.setattr(Looker, "came", [])
         looks(seen, 0.04, 1.0, STAGE.rgb)

@@ -250,5 +250,6 @@ def test_everybody_in_a_clip_is_a_take_of_their_own(tmp_path):
     note = "they are counted as 25 a second"
     assert manifest["fps"] == 25 and sum(note in warning for warning in manifest["warnings"]) == 1
     assert (tmp_path / "out" / "report.html").read_text(encoding="utf-8").count(note) == 2
+    assert run.err.count(note) == 1
     picture = cv2.imread(str(tmp_path / "out" / manifest["thumbnail"]))
     assert picture is not None and np.ptp(picture[:, :100], axis=-1).max() > 30
