@@ -141,7 +141,7 @@ def test_no_flipped_byte_goes_unnoticed(tmp_path: Path) -> None:
     optimiser = torch.optim.Adam(lesson.parameters(), amsgrad=True)
     lesson(torch.ones(1, 3)).sum().backward()
     optimiser.step()
-    standing = checkpoints.Standing(3, 1.5, [{"step": 2.0, "loss": 0.25}], {"loss": [0.125]})
+    standing = checkpoints.Standing(3, 1.5, [{"step": 2.0, "seconds": 1.0, "loss": 0.25}], {"loss": [0.125]})
     checkpoints.save(tmp_path, {"name": "x"}, standing, lesson, optimiser)
     (path,) = checkpoints.saved(tmp_path)
     sound = path.read_bytes()
