@@ -13,7 +13,8 @@ import av
 import av.sidedata.sidedata
 import numpy as np
 
-from .errors import FootageError
+from .device_failures import OUT_OF_MEMORY, memory_ran_out
+from .errors import FootageError, TryAgainError
 from .footage_claims import MAX_PIXELS, check_picture_size
 
 # FFmpeg reads text as a terminal recording, and follows playlists to other files and hosts. None of that is footage.
@@ -24,6 +25,8 @@ _LIMIT = {"max_pixels": str(MAX_PIXELS + MAX_PIXELS // 8)}
 OPEN_OPTIONS = {"protocol_whitelist": "file", **_LIMIT}
 # Beyond this a pixel aspect is a broken header, not an anamorphic lens.
 _WIDEST_PIXEL = 4.0
+# A decoder of large pictures takes about so much, in several threads.
+_DECODERS_ROOM_BYTES = 256 << 20
 # Two moments that share a picture line by line make a comb: in many blocks of so many pixels, of which every fourth
 # column is looked at, lines are so many times, and at least so many grey levels, farther from the next than from the
 # one after it. Of films with moving people, 0.5 to 3 % of the blocks are like that; without a comb, 0.1 %.
@@ -41,8 +44,11 @@ def _unknown_side_data(cls: type[av.sidedata.sidedata.Type], value: int) -> Any:
 av.sidedata.sidedata.Type._missing_ = classmethod(_unknown_side_data)  # type: ignore[assignment]
 
 
-def unreadable(path: Path, problem: Exception) -> FootageError:
+def unreadable(path: Path, problem: Exception) -> FootageError | TryAgainError:
     """The error to raise when ``path`` can't be read because of ``problem``."""
+    # FFmpeg takes what it found no room for as damaged, and a sound film must not be given up for that.
+    if memory_ran_out(problem) or not _room_for(_DECODERS_ROOM_BYTES):
+        return TryAgainError(OUT_OF_MEMORY)
     if isinstance(problem, PermissionError):
         return FootageError(f"'{path}' may not be read. Give yourself permission to read it, or copy it elsewhere.")
     if isinstance(problem, av.error.InvalidDataError | av.error.EOFError):
@@ -52,6 +58,15 @@ def unreadable(path: Path, problem: Exception) -> FootageError:
         )
     reason = getattr(problem, "strerror", None) or str(problem)
     return FootageError(f"'{path}' can't be read ({reason}). Check that it is whole: can a video player show it?")
+
+
+def _room_for(count: int) -> bool:
+    """Whether the system would give so many bytes; none of them is used."""
+    try:
+        np.empty(count, np.uint8)
+    except MemoryError:
+        return False
+    return True
 
 
 @contextmanager

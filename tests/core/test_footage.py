@@ -15,7 +15,8 @@ from footage_samples import (
     write_sound,
     write_video,
 )
-from keylift.core.errors import FootageError
+from keylift.core import footage_decoding
+from keylift.core.errors import FootageError, TryAgainError
 from keylift.core.footage import open_footage
 from keylift.core.picture_sequence import sequence_at
 from keylift.core.source import sha256_of
@@ -312,3 +313,16 @@ def test_the_source_changes_with_the_content_alone(tmp_path):
     assert before.name == "shot" and before.sha256 == open_footage(folder).source().sha256
     (folder / "shot_0002.png").write_bytes((folder / "shot_0001.png").read_bytes())
     assert open_footage(folder).source().sha256 != before.sha256
+
+
+@pytest.mark.parametrize("room", [True, False])
+def test_a_film_is_not_blamed_where_there_was_no_memory_to_read_it(tmp_path, monkeypatch, room):
+    monkeypatch.setattr(footage_decoding, "_room_for", lambda count: room)
+    film = tmp_path / "film.mp4"
+    film.write_bytes(real_clip("cam03.mp4").read_bytes()[:2000])
+    with pytest.raises(FootageError if room else TryAgainError, match="damaged" if room else "The memory ran out"):
+        open_footage(film)
+
+
+def test_room_is_what_the_system_gives():
+    assert footage_decoding._room_for(1 << 20) and not footage_decoding._room_for(1 << 60)
