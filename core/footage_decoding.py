@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -63,8 +64,8 @@ def unreadable(path: Path, problem: Exception) -> FootageError | TryAgainError:
 def _room_for(count: int) -> bool:
     """Whether the system would give so many bytes; none of them is used."""
     try:
-        np.empty(count, np.uint8)
-    except MemoryError:
+        mmap.mmap(-1, count).close()
+    except (OSError, MemoryError, ValueError, OverflowError):
         return False
     return True
 
