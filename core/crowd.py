@@ -178,6 +178,8 @@ class Crowd:
 
     def _lose(self, person: Person) -> None:
         self._followers.pop(person).close()
+        # Where they were, nothing else was looked at.
+        self._deserted.clear()
         # Half a leg that sticks out from behind somebody is soon lost, and must not be found again as itself.
         if not person.rows or len(person.rows) < 5 and person.times_s[-1] - person.times_s[0] < _ON_PROBATION_S:
             self.everybody.remove(person)

@@ -369,3 +369,18 @@ def test_two_people_who_cover_each_other_go_on_as_themselves(tmp_path, tint):
     assert hip_px(rightwards, first)[0] < 770 and hip_px(rightwards, last)[0] > 1050
     # She walks in front, and hardly loses a frame; her twin may be lost while covered.
     assert leftwards.seen.mean() > 0.95 and rightwards.seen.mean() > 0.65
+
+
+def test_where_somebody_was_lost_others_are_looked_for_at_once(sharp_eyed):
+    sharp_eyed.setattr(crowd, "Landmarker", Looker)
+    body = standing(200, 300, 0.9)
+    sharp_eyed.setattr(SharpEyed, "seen", [body])
+    sharp_eyed.setattr(Looker, "came", [body])
+    with crowd_of(2) as seen:
+        seen.look_at(Frame(STAGE.rgb, 0.0, 0), 0)
+        sharp_eyed.setattr(Looker, "came", [])
+        for row in range(1, 31):
+            seen.look_at(Frame(STAGE.rgb, row / 30, row), row)
+        assert seen._deserted
+        seen._lose(next(iter(seen._followers)))
+        assert not seen._deserted
