@@ -20,7 +20,8 @@ import numpy as np
 from .footage_frames import Frame
 from .glimpse import Glimpse
 from .landmarker import LOOK_CONFIDENCE, Landmarker
-from .people import IN_THE_WAY, REMEMBERED_S, SAME_BODY, Person, Sighting, apart, impostor, returns
+from .people import IN_THE_WAY, REMEMBERED_S, SAME_BODY, Person, impostor, returns
+from .sightings import Sighting, apart
 
 # One region is searched for newcomers this often; all of them in turn.
 _LOOK_EVERY_S = 0.15

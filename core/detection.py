@@ -19,11 +19,10 @@ from .detection_spans import SHORTEST_CUT, Span, looked_at_once, spans_of
 from .errors import Cancelled, FootageError, NobodyFoundError
 from .footage import Footage
 from .footage_spans import RandomAccess, UnevenFootageError, random_access
+from .freed_memory import FreedMemory
 from .gaps import fill_gaps
-from .people import (
-    Person,
-    untangle,
-)
+from .meetings import untangle
+from .people import Person
 from .progress import Progress, report, silent
 from .read_ahead import read_ahead
 from .span_joining import join_spans
@@ -61,10 +60,10 @@ def detect_people(
             f"Nobody was found in '{footage.path.name}'. A person should be at least a fifth as tall as the picture's "
             "shorter side and mostly in view; try other --frames or --detector-model heavy."
         )
-    people.sort(key=lambda person: -sum(sighting.size_px for sighting in person.sightings))
-    blank = KeypointTrack(
-        xy_px=np.full((len(times_s), 33, 2), np.nan),
-        confidence=np.zeros((len(times_s), 33)),
+    people.sort(key=lambda person: -person.sightings.sizes_px().sum())
+    nobody = KeypointTrack(
+        xy_px=np.broadcast_to(np.nan, (len(times_s), 33, 2)),
+        confidence=np.broadcast_to(0.0, (len(times_s), 33)),
         time_s=np.array(times_s),
         frame_index=np.array(found.indices),
         layout="mediapipe33",
@@ -73,7 +72,7 @@ def detect_people(
         source=footage.source(),
         detector=_detector_name(model),
     )
-    return [fill_gaps(_track_of(person, blank, number)) for number, person in enumerate(people, start=1)]
+    return [fill_gaps(_track_of(person, nobody, number)) for number, person in enumerate(people, start=1)]
 
 
 @dataclass(frozen=True)
@@ -112,7 +111,7 @@ def _looked_at(footage: Footage, first: int | None, last: int | None, looking: _
 
 def _looked_at_in_one_go(footage: Footage, first: int | None, last: int | None, looking: _Looking) -> _Found:
     total = _frames_to_come(footage, first, last)
-    found = _Found()
+    found, freed = _Found(), FreedMemory()
     with (
         Lookers(looking.model) as lookers,
         Crowd(looking.model, looking.max_people, lookers) as crowd,
@@ -124,6 +123,7 @@ def _looked_at_in_one_go(footage: Footage, first: int | None, last: int | None, 
             found.times_s.append(frame.time_s)
             found.indices.append(frame.index)
             report(looking.progress, len(found.times_s), total)
+            freed.give_back_now_and_then()
     found.everybody = crowd.everybody
     return found
 
@@ -131,6 +131,7 @@ def _looked_at_in_one_go(footage: Footage, first: int | None, last: int | None, 
 def _looked_at_in_parts(access: RandomAccess, spans: list[Span], looking: _Looking) -> _Found:
     begin, total = spans[0].first, spans[-1].last + 1 - spans[0].first
     counted, stopped = threading.Semaphore(0), threading.Event()
+    freed = FreedMemory()
 
     def look(span: Span) -> _Found:
         found = _Found()
@@ -156,20 +157,26 @@ def _looked_at_in_parts(access: RandomAccess, spans: list[Span], looking: _Looki
     ):
         looks = [pool.submit(look, span) for span in spans]
         try:
-            _tell_until_done(looks, counted, total, looking.progress)
+            _tell_until_done(looks, counted, total, looking.progress, freed)
             parts = [one.result() for one in looks]
         except BaseException:
             stopped.set()
             pool.shutdown(cancel_futures=True)
             raise
-    return _Found(
-        join_spans([part.everybody for part in parts], [span.seam - begin for span in spans[1:]]),
-        [time_s for part in parts for time_s in part.times_s],
-        [index for part in parts for index in part.indices],
+    found = _Found(
+        times_s=[time_s for part in parts for time_s in part.times_s],
+        indices=[index for part in parts for index in part.indices],
     )
+    # What was joined is not needed a second time.
+    looks.clear()
+    everybody = (parts.pop(0).everybody for _ in spans)
+    found.everybody = join_spans(everybody, [span.seam - begin for span in spans[1:]])
+    return found
 
 
-def _tell_until_done(looks: list[Future[_Found]], counted: threading.Semaphore, total: int, progress: Progress) -> None:
+def _tell_until_done(
+    looks: list[Future[_Found]], counted: threading.Semaphore, total: int, progress: Progress, freed: FreedMemory
+) -> None:
     """Tell how many pictures were looked at, until all were; raises what went wrong in the first part that failed."""
     done = 0
     report(progress, done, total)
@@ -178,6 +185,7 @@ def _tell_until_done(looks: list[Future[_Found]], counted: threading.Semaphore, 
         while counted.acquire(blocking=False):
             done += 1
         report(progress, done, total)
+        freed.give_back_now_and_then()
         for look in looks:
             if look.done():
                 look.result()
@@ -196,11 +204,14 @@ def _worth_keeping(people: list[Person], times_s: list[float]) -> list[Person]:
     return [person for person in people if person.rows and len(person.rows) * period_s >= wanted_s]
 
 
-def _track_of(person: Person, blank: KeypointTrack, number: int) -> KeypointTrack:
-    xy_px, confidence = blank.xy_px.copy(), blank.confidence.copy()
-    xy_px[person.rows] = np.stack([sighting.xy_px for sighting in person.sightings])
-    confidence[person.rows] = np.stack([sighting.confidence for sighting in person.sightings])
-    return replace(blank, xy_px=xy_px, confidence=confidence, person=number)
+def _track_of(person: Person, nobody: KeypointTrack, number: int) -> KeypointTrack:
+    xy_px, confidence = nobody.xy_px.copy(), nobody.confidence.copy()
+    done = 0
+    for bodies_px, confidences in person.sightings.bodies():
+        rows = person.rows[done : done + len(bodies_px)]
+        xy_px[rows], confidence[rows] = bodies_px, confidences
+        done += len(rows)
+    return replace(nobody, xy_px=xy_px, confidence=confidence, person=number)
 
 
 def _detector_name(model: Path) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 
 from .device_failures import OUT_OF_MEMORY, memory_ran_out
 from .errors import DetectorError, TryAgainError
-from .people import Sighting
+from .sightings import Sighting
 
 # What a landmarker says on stderr, it says on the way to its second body.
 _TALKATIVE_RESULTS = 2

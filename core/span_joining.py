@@ -5,22 +5,27 @@ A part begins some pictures before its seam, and so both sides know what is to b
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable
+
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from .people import REMEMBERED_S, SAME_BODY, Person, Sighting, apart, returns
+from .people import REMEMBERED_S, SAME_BODY, Person, returns
+from .sightings import Sighting, apart
 
 # Over so many pictures before the seam, one side's keypoints become the other's.
 BLENDED_FRAMES = 8
 
 
-def join_spans(parts: list[list[Person]], seams: list[int]) -> list[Person]:
+def join_spans(parts: Iterable[list[Person]], seams: list[int]) -> list[Person]:
     """Everybody in ``parts``, who went on from one part to the next as one person.
 
     seams: the row from which on each part but the first is believed; it may know some rows before
     """
-    everybody = parts[0]
-    for following, seam in zip(parts[1:], seams, strict=True):
+    following_parts = iter(parts)
+    everybody = next(following_parts)
+    for following, seam in zip(following_parts, seams, strict=True):
         everybody = _joined(everybody, following, seam)
     return everybody
 
@@ -33,7 +38,7 @@ def _joined(before: list[Person], after: list[Person], seam: int) -> list[Person
             _go_on(goes_on[person], person, seam)
             continue
         own = Person()
-        _see_from(own, person, seam)
+        own.go_on_as(person, seam)
         if own.rows:
             newcomers.append(own)
     return [*before, *_come_back(before, newcomers)]
@@ -56,26 +61,20 @@ def _apart_in_common(a: Person, b: Person) -> float:
     """How far two people are apart in the last pictures that show both; infinite where none does."""
     if not a.rows or not b.rows or b.rows[-1] < a.rows[0]:
         return np.inf
-    since = int(np.searchsorted(b.rows, a.rows[0]))
-    known = dict(zip(b.rows[since:], b.sightings[since:], strict=True))
-    together = [
-        apart(sighting.xy_px, known[row].xy_px, sighting.size_px)
-        for row, sighting in zip(a.rows, a.sightings, strict=True)
-        if row in known
-    ]
-    return float(np.median(together[-BLENDED_FRAMES:])) if together else np.inf
+    together = []
+    for at in range(bisect_right(a.rows, b.rows[-1]) - 1, -1, -1):
+        other, sighting = b.seen_in(a.rows[at]), a.sightings[at]
+        if other is not None:
+            together.append(apart(sighting.xy_px, other.xy_px, sighting.size_px))
+        if len(together) == BLENDED_FRAMES:
+            break
+    return float(np.median(together)) if together else np.inf
 
 
 def _go_on(person: Person, later: Person, seam: int) -> None:
     """Let ``person`` be ``later`` from the seam on, and change over before it."""
     blends_from = seam - BLENDED_FRAMES
-    recent = [at for at in range(len(person.rows)) if blends_from <= person.rows[at] < seam] if person.rows else []
-    mine = {person.rows[at]: (person.times_s[at], person.sightings[at]) for at in recent}
-    theirs = {
-        row: (time_s, sighting)
-        for row, time_s, sighting in zip(later.rows, later.times_s, later.sightings, strict=True)
-        if blends_from <= row < seam
-    }
+    mine, theirs = (_seen_between(one, blends_from, seam) for one in (person, later))
     person.forget_from(blends_from)
     for row in sorted(mine | theirs):
         time_s, sighting = mine.get(row) or theirs[row]
@@ -83,7 +82,12 @@ def _go_on(person: Person, later: Person, seam: int) -> None:
             share = (row - blends_from + 1) / (BLENDED_FRAMES + 1)
             sighting = _blended(sighting, theirs[row][1], share)
         person.see(row, time_s, sighting)
-    _see_from(person, later, seam)
+    person.go_on_as(later, seam)
+
+
+def _seen_between(person: Person, first: int, end: int) -> dict[int, tuple[float, Sighting]]:
+    part = person.between(bisect_left(person.rows, first), bisect_left(person.rows, end))
+    return dict(zip(part.rows, zip(part.times_s, part.sightings, strict=True), strict=True))
 
 
 def _blended(a: Sighting, b: Sighting, share: float) -> Sighting:
@@ -92,12 +96,6 @@ def _blended(a: Sighting, b: Sighting, share: float) -> Sighting:
         (1 - share) * a.confidence + share * b.confidence,
         a.clothes if a.clothes is not None else b.clothes,
     )
-
-
-def _see_from(person: Person, other: Person, seam: int) -> None:
-    for row, time_s, sighting in zip(other.rows, other.times_s, other.sightings, strict=True):
-        if row >= seam:
-            person.see(row, time_s, sighting)
 
 
 def _come_back(before: list[Person], newcomers: list[Person]) -> list[Person]:
@@ -112,7 +110,7 @@ def _come_back(before: list[Person], newcomers: list[Person]) -> list[Person]:
         ]
         back = returns(lost, [newcomer.sightings[0]], time_s)
         if back:
-            _see_from(lost[back[0][0]], newcomer, newcomer.rows[0])
+            lost[back[0][0]].go_on_as(newcomer, newcomer.rows[0])
         else:
             unknown.append(newcomer)
     return unknown

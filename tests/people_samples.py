@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from keylift.core.people import Person, Sighting
+from keylift.core.people import Person
+from keylift.core.sightings import Sighting
 
 # A standing body of 200 pixels in MediaPipe's order, spread so that no two points coincide.
 BODY = np.stack([np.linspace(-30, 30, 33), np.linspace(0, 200, 33)], axis=-1)

@@ -11,7 +11,7 @@ from keylift.core.crowd import _edge_fade, _regions
 from keylift.core.detection import detect_people
 from keylift.core.errors import Cancelled, DetectorError, NobodyFoundError
 from keylift.core.footage import Frame, open_footage
-from keylift.core.people import Sighting
+from keylift.core.sightings import Sighting
 from keylift.core.skeletons import MEDIAPIPE_33_NAMES
 from keylift.core.source import sha256_of
 

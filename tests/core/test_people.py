@@ -2,42 +2,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from keylift.core.camera import Camera
 from keylift.core.errors import NobodyFoundError
-from keylift.core.people import (
-    Person,
-    apart,
-    clothes_apart,
-    impostor,
-    pick_people,
-    returns,
-    untangle,
-)
+from keylift.core.people import impostor, pick_people, returns
 from people_samples import BLUE_COAT, FPS, RED_COAT, person_at, sighting
 from walker import camera_from_world, filmed, walk
-
-
-@settings(deadline=None)
-@given(st.floats(-1e4, 1e4), st.floats(-1e4, 1e4), st.floats(0.05, 20))
-def test_distance_counts_in_body_sizes(a, b, size):
-    first, second = sighting(a, size=size), sighting(b, size=size)
-    expected = abs(a - b) / first.size_px
-    assert np.isclose(apart(first.xy_px, second.xy_px, first.size_px), expected, atol=1e-6)
-
-
-def test_clothes_are_the_same_or_not():
-    assert clothes_apart(BLUE_COAT, BLUE_COAT) < 1e-6
-    assert clothes_apart(BLUE_COAT, RED_COAT) > 0.7
-    assert clothes_apart(BLUE_COAT, None) is None
-
-
-def test_one_wild_limb_does_not_move_a_body():
-    flailing = sighting(0)
-    flailing.xy_px[15] += 500
-    assert apart(flailing.xy_px, sighting(0).xy_px, 200) == 0
 
 
 def test_somebody_walking_is_expected_ahead():
@@ -92,29 +62,6 @@ def test_a_newcomer_has_no_claim_to_a_followed_body():
     assert who is newcomer and since == 27
     newcomer.forget_from(since)
     assert newcomer.rows == []
-
-
-def crossing(swap_at):
-    """Two walk through each other; from row ``swap_at`` on each is taken for the other."""
-    to_the_right, to_the_left = 10.0 * np.arange(60), 590 - 10.0 * np.arange(60)
-    blue = [sighting(x, BLUE_COAT) for x in to_the_right]
-    red = [sighting(x, RED_COAT) for x in to_the_left]
-    a, b = Person(), Person()
-    for row in range(60):
-        mine, theirs = (blue[row], red[row]) if row < swap_at else (red[row], blue[row])
-        a.see(row, row / FPS, mine)
-        b.see(row, row / FPS, theirs)
-    return a, b
-
-
-@pytest.mark.parametrize("swap_at", [29, 30, 60])
-def test_a_swap_at_a_meeting_is_undone_and_a_true_crossing_is_left(swap_at):
-    a, b = crossing(swap_at)
-    untangle([a, b])
-    outside_of_the_meeting = [row for row in range(60) if abs(row - 29.5) > 6]
-    assert all(np.argmax(a.sightings[row].clothes) == 1 for row in outside_of_the_meeting)
-    assert all(np.argmax(b.sightings[row].clothes) == 5 for row in outside_of_the_meeting)
-    assert a.rows == b.rows == list(range(60))
 
 
 # ---- Picking --------------------------------------------------------------------------------------------------------

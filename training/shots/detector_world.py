@@ -10,8 +10,9 @@ import numpy as np
 from ...core.errors import DetectorError
 from ...core.footage import Frame
 from ...core.landmarker import model_bytes, native_chatter_hidden
-from ...core.people import SAME_BODY, Sighting, apart
+from ...core.people import SAME_BODY
 from ...core.progress import Progress, report, silent
+from ...core.sightings import Sighting, apart
 from ...core.skeletons import MEDIAPIPE_33_NAMES
 from ...core.tracks import KeypointTrack
 
