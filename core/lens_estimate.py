@@ -51,7 +51,7 @@ def estimate_camera(track: KeypointTrack, lifter: RayLifter, progress: Progress 
         camera = Camera.guessed(track.size_px, degrees)
         rays = camera.rays(xy_px)
         body = bridged_body(lift_rays(lifter, rays, confidence, track.time_s), track.seen, track.time_s)
-        evidence = evidence_of(body, rays, confidence, track, np.tile(np.eye(4), (len(rays), 1, 1))).of(rows)
+        evidence = evidence_of(body, rays, confidence, track).of(rows)
         found = fit_body(evidence, settings)
         span_s = max(float(evidence.time_s[-1] - evidence.time_s[0]), _INDEPENDENT_S)
         log_focal.append(np.log(camera.focal_px[0]))

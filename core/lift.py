@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -84,8 +84,7 @@ def lift(
     confidence 0. Positions are in the camera's space, of a moving camera in that of the first frame. Raises
     NobodyFoundError when no frame has keypoints, WeightsError for weights that don't fit.
     """
-    from .lifter.lifting import lift_rays, load_ray_lifter
-    from .lifter.ray_windows import lifter_points
+    from .lifter.lifting import load_ray_lifter
     from .weights import find_weights
 
     if not track.seen.any():
@@ -93,12 +92,56 @@ def lift(
     if lifter is None:
         lifter = load_ray_lifter(find_weights(weights), device)
     camera = Camera.guessed(track.size_px) if camera is None else camera.resized(track.size_px)
-    xy_px, confidence = lifter_points(track)
-    if not np.isfinite(xy_px).all(axis=-1).any():
-        raise FileFormatError(f"The keypoint layout '{track.layout}' has none of the points that the lifter looks at.")
     if not fit and (camera_motion is not None or height_m is not None):
         raise FileFormatError("A moving camera and a known height need the fit. Leave --no-fit out.")
     motion = None if camera_motion is None else camera_motion.at(track.time_s)
+    moving = _moving(track, lifter, camera, motion, gravity, height_m, fit, progress)
+    report(progress, len(track.time_s), len(track.time_s))
+
+    return PoseTrack(
+        positions_m=moving.positions_m,
+        rotations_wxyz=joint_rotations(moving.segments_wxyz),
+        confidence=moving.confidence,
+        contact=moving.contact,
+        world_from_camera=moving.world_from_camera,
+        time_s=track.time_s,
+        frame_index=track.frame_index,
+        fps=frame_rate(track.time_s),
+        camera=camera,
+        skeleton=LANDMARKS_41,
+        weights=lifter.source,
+        source=track.source,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _MovingBody:
+    """Positions (F, 41, 3) and segment turns (F, S, 4) in camera space, how sure (F, 41), contacts (F, 4), (4, 4)."""
+
+    positions_m: np.ndarray
+    segments_wxyz: np.ndarray
+    confidence: np.ndarray
+    contact: np.ndarray
+    world_from_camera: np.ndarray
+
+
+def _moving(
+    track: KeypointTrack,
+    lifter: RayLifter,
+    camera: Camera,
+    motion: np.ndarray | None,
+    gravity: Gravity | None,
+    height_m: float | None,
+    fit: bool,
+    progress: Progress,
+) -> _MovingBody:
+    """What the keypoints say; of an hour of them, all that it takes to find out is let go of here."""
+    from .lifter.lifting import lift_rays
+    from .lifter.ray_windows import lifter_points
+
+    xy_px, confidence = lifter_points(track)
+    if not np.isfinite(xy_px).all(axis=-1).any():
+        raise FileFormatError(f"The keypoint layout '{track.layout}' has none of the points that the lifter looks at.")
     rays = camera.rays(xy_px)
     known = track.seen
     share = 0.3 if fit else 1.0
@@ -121,22 +164,7 @@ def lift(
         positions = as_lifted(body, rays, confidence, track)
         turns = segment_rotations(positions)
         world_from_camera = align_world(positions, body.contact, track.time_s, gravity, body.up)
-    report(progress, len(known), len(known))
-
-    return PoseTrack(
-        positions_m=positions,
-        rotations_wxyz=joint_rotations(turns),
-        confidence=trusted(body, track),
-        contact=body.contact,
-        world_from_camera=world_from_camera,
-        time_s=track.time_s,
-        frame_index=track.frame_index,
-        fps=frame_rate(track.time_s),
-        camera=camera,
-        skeleton=LANDMARKS_41,
-        weights=lifter.source,
-        source=track.source,
-    )
+    return _MovingBody(positions, turns, trusted(body, track), body.contact, world_from_camera)
 
 
 def trusted(body: LiftedBody, track: KeypointTrack) -> np.ndarray:
@@ -163,18 +191,25 @@ def evidence_of(
     rays: np.ndarray,
     confidence: np.ndarray,
     track: KeypointTrack,
-    space_from_camera: np.ndarray,
+    space_from_camera: np.ndarray | None = None,
 ) -> Evidence:
-    """What the fit has to agree with, in the space that ``space_from_camera`` (F, 4, 4) leads to."""
+    """What the fit has to agree with, in the space that ``space_from_camera`` (F, 4, 4) leads to.
+
+    Without it, that is camera space.
+    """
     seen = np.isfinite(rays).all(axis=-1)
+    lifted_m, camera_from_space = body.positions_m, np.broadcast_to(np.eye(4)[:3], (len(rays), 3, 4))
+    if space_from_camera is not None:
+        lifted_m = lifted_m @ space_from_camera[:, :3, :3].swapaxes(1, 2)
+        camera_from_space = np.linalg.inv(space_from_camera)[:, :3]
     return Evidence(
         rays=np.where(seen[..., None], rays, 0.0),
         confidence=np.where(seen, confidence, 0.0),
-        lifted_m=body.positions_m @ space_from_camera[:, :3, :3].swapaxes(1, 2),
+        lifted_m=lifted_m,
         expected_error_m=body.expected_error_m * np.where(track.seen, 1.0, _UNSEEN_ERROR)[:, None],
         contact=body.contact,
         time_s=track.time_s,
-        camera_from_space=np.linalg.inv(space_from_camera)[:, :3],
+        camera_from_space=camera_from_space,
     )
 
 
@@ -242,12 +277,12 @@ def _fitted(
     motion: (F, 4, 4) world from camera, of a moving camera
     """
     # The space that is solved in stands still: the camera's own, or that of a moving camera's first frame.
-    still = np.tile(np.eye(4), (len(rays), 1, 1))
-    space_from_camera = still if motion is None else np.linalg.inv(motion[0]) @ motion
-    turn = space_from_camera[:, :3, :3]
+    space_from_camera = None if motion is None else np.linalg.inv(motion[0]) @ motion
     evidence = with_details(evidence_of(body, rays, confidence, track, space_from_camera), track, camera)
     evidence = with_corrections(evidence, track, camera)
-    lifted_up = None if body.up is None else np.einsum("fij,fj->fi", turn, body.up)
+    lifted_up = body.up
+    if lifted_up is not None and space_from_camera is not None:
+        lifted_up = np.einsum("fij,fj->fi", space_from_camera[:, :3, :3], lifted_up)
     if motion is not None:
         gravity = Gravity(motion[0, 2, :3])
 

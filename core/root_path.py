@@ -11,6 +11,8 @@ KEYPOINT_DEVIATION_M = 0.03
 PELVIS_ACCELERATION_M_S2 = 4.0
 _ROBUST_ROUNDS = 6
 _NEAREST_M = 0.3
+# What is asked of each frame by itself is worked out for so many at a time: an hour of them needs little room.
+_BLOCK = 2048
 
 
 def _normal_equations(sites_m: np.ndarray, rays: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -56,7 +58,7 @@ def _smooth_path(matrix: np.ndarray, right: np.ndarray, smoothness: np.ndarray) 
     upper[5, 1::3] += matrix[:, 0, 1]
     upper[5, 2::3] += matrix[:, 1, 2]
     upper[4, 2::3] += matrix[:, 0, 2]
-    return solveh_banded(upper, right.reshape(-1)).reshape(frames, 3)
+    return solveh_banded(upper, right.reshape(-1), overwrite_ab=True).reshape(frames, 3)
 
 
 def solve_root_path(sites_m: np.ndarray, rays: np.ndarray, confidence: np.ndarray, time_s: np.ndarray) -> np.ndarray:
@@ -68,20 +70,23 @@ def solve_root_path(sites_m: np.ndarray, rays: np.ndarray, confidence: np.ndarra
     time_s:     (F,)
     returns:    (F, 3) pelvis in camera space, metres. Frames with nothing seen are carried by the smoothness.
     """
-    seen = np.isfinite(rays[..., 0]) & (confidence > 0)
-    rays = np.where(seen[..., None], rays, 0.0)
-    base = np.where(seen, confidence**2, 0.0) / KEYPOINT_DEVIATION_M**2
+    frames = len(rays)
     smoothness = _smoothness_band(time_s) / PELVIS_ACCELERATION_M_S2**2
-    weight = base
     # A breath of a prior at four metres keeps a clip with hardly anything seen solvable.
     far_away = np.array([0.0, 0.0, 4.0])
-    root = np.tile(far_away, (len(rays), 1))
-    for _ in range(_ROBUST_ROUNDS):
-        matrix, right = _normal_equations(sites_m, rays, weight)
+    matrix, right = np.empty((frames, 3, 3)), np.empty((frames, 3))
+    root = np.empty((frames, 3))
+    for done in range(_ROBUST_ROUNDS):
+        for rows in (slice(first, first + _BLOCK) for first in range(0, frames, _BLOCK)):
+            seen = np.isfinite(rays[rows, :, 0]) & (confidence[rows] > 0)
+            seen_rays = np.where(seen[..., None], rays[rows], 0.0)
+            weight = np.where(seen, confidence[rows] ** 2, 0.0) / KEYPOINT_DEVIATION_M**2
+            if done > 0:
+                placed = sites_m[rows] + root[rows, None]
+                # Pseudo-Huber: what is far off has a say, but no vote by the square.
+                miss = np.linalg.norm(placed[..., :2] - seen_rays * placed[..., 2:], axis=-1) / KEYPOINT_DEVIATION_M
+                weight = weight / np.sqrt(1 + miss**2)
+            matrix[rows], right[rows] = _normal_equations(sites_m[rows], seen_rays, weight)
         root = _smooth_path(matrix + 1e-3 * np.eye(3), right + 1e-3 * far_away, smoothness)
         root[:, 2] = np.maximum(root[:, 2], _NEAREST_M)
-        placed = sites_m + root[:, None]
-        # Pseudo-Huber: what is far off has a say, but no vote by the square.
-        miss = np.linalg.norm(placed[..., :2] - rays * placed[..., 2:], axis=-1) / KEYPOINT_DEVIATION_M
-        weight = base / np.sqrt(1 + miss**2)
     return root

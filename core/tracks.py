@@ -19,6 +19,8 @@ MAX_PEOPLE = 4
 MAX_FPS = 10_000
 _LONGEST_S = 1e7
 _FARTHEST_M = 1e7
+# Of so many frames at a time a fingerprint is taken: of an hour at once, it would take more room than the track.
+_BLOCK = 2048
 
 
 def _require(condition: bool, message: str) -> None:
@@ -122,13 +124,17 @@ class KeypointTrack:
 
     def fingerprints(self) -> np.ndarray:
         """(F,) uint64, the same for frames whose keypoints are the same to a hundredth of a pixel."""
-        # In the precision of files first: a value must not fall on another side of a step there.
-        flat_px = self.xy_px.reshape(len(self.xy_px), -1).astype(np.float32).astype(float)
-        confidence = self.confidence.astype(np.float32).astype(float)
-        rows = np.concatenate([np.round(flat_px, 2), np.round(confidence, 3)], axis=1)
-        # Not a number has many bit patterns, and zero has two.
-        rows = np.nan_to_num(rows, nan=-1e6).astype(np.float32) + 0.0
-        return np.array([_digest(row.tobytes()) for row in rows], dtype=np.uint64)
+        found = np.empty(len(self.xy_px), np.uint64)
+        for first in range(0, len(found), _BLOCK):
+            block = slice(first, first + _BLOCK)
+            # In the precision of files first: a value must not fall on another side of a step there.
+            flat_px = self.xy_px[block].reshape(len(found[block]), -1).astype(np.float32).astype(float)
+            confidence = self.confidence[block].astype(np.float32).astype(float)
+            rows = np.concatenate([np.round(flat_px, 2), np.round(confidence, 3)], axis=1)
+            # Not a number has many bit patterns, and zero has two.
+            rows = np.nan_to_num(rows, nan=-1e6).astype(np.float32) + 0.0
+            found[block] = [_digest(row.tobytes()) for row in rows]
+        return found
 
 
 def _digest(data: bytes) -> int:
@@ -178,7 +184,7 @@ class PoseTrack:
             # Files round.
             _require(bool((np.abs(array - 0.5) <= 0.5 + 1e-5).all()), f"{name} must lie in [0, 1].")
         for name, array in (("positions_m", self.positions_m), ("world_from_camera", self.world_from_camera)):
-            _require(float(np.abs(array).max()) <= _FARTHEST_M, f"{name} lies far outside any scene.")
+            _require(max(float(array.max()), -float(array.min())) <= _FARTHEST_M, f"{name} lies far outside any scene.")
         _require(0 < self.fps <= MAX_FPS, f"fps must be above 0 and at most {MAX_FPS:,}.")
         _require(
             self.lifted_from.dtype == np.uint64 and self.lifted_from.shape in ((0,), (frames,)),

@@ -12,8 +12,8 @@ from ..detector_sites import detector_sites
 from ..progress import Progress, report, silent
 from ..root_path import solve_root_path
 from ..rotations import from_rotation_vector, inverse, multiply, normalised, to_rotation_vector
-from ..segments import segment_rotations
-from ..skeletons import LANDMARKS_41
+from ..segments import SEGMENTS, segment_rotations
+from ..skeletons import LANDMARKS_41, LIFTER_21_NAMES
 from .articulated_body import (
     BONE_GROUP,
     BONE_GROUPS,
@@ -40,6 +40,8 @@ _LARGEST_STEP_RAD = 0.6
 _FEWER_ROUNDS = 3
 # So many frames a second show where somebody goes.
 _ROUGH_FPS = 15.0
+# What is done to each frame by itself is done to so many at a time: an hour of them needs little room.
+_BLOCK = 2048
 # Nobody sees a change of two thousandths of a radian or two millimetres.
 _SETTLED = 0.002
 
@@ -102,15 +104,20 @@ def fit_body(
 
 def first_guess(evidence: Evidence) -> BodyState:
     """The lifted body made to a skeleton, at the place where it covers the keypoints best."""
-    turns = segment_rotations(evidence.lifted_m)
-    local = as_hinged(local_turns(turns))
-    state = BodyState(np.zeros((len(local), 3)), local, _lifted_lengths(evidence))
+    frames = len(evidence.time_s)
+    lengths = _lifted_lengths(evidence)
     turn, move = evidence.camera_from_space[:, :, :3], evidence.camera_from_space[:, :, 3]
-    sites = detector_sites(landmarks(state)) @ turn.swapaxes(1, 2)
-    rays = np.where((evidence.confidence > 0)[..., None], evidence.rays, np.nan)
-    in_camera = solve_root_path(sites, rays, evidence.confidence, evidence.time_s)
-    root = np.einsum("fji,fj->fi", turn, in_camera - move)
-    return replace(state, root_m=root)
+    local, sites = np.empty((frames, len(SEGMENTS), 4)), np.empty((frames, len(LIFTER_21_NAMES), 3))
+    for rows in _blocks(frames):
+        local[rows] = as_hinged(local_turns(segment_rotations(evidence.lifted_m[rows])))
+        here = BodyState(np.zeros((len(local[rows]), 3)), local[rows], lengths)
+        sites[rows] = detector_sites(landmarks(here)) @ turn[rows].swapaxes(1, 2)
+    in_camera = solve_root_path(sites, evidence.rays, evidence.confidence, evidence.time_s)
+    return BodyState(np.einsum("fji,fj->fi", turn, in_camera - move), local, lengths)
+
+
+def _blocks(frames: int) -> list[slice]:
+    return [slice(first, min(first + _BLOCK, frames)) for first in range(0, frames, _BLOCK)]
 
 
 def _lifted_lengths(evidence: Evidence) -> np.ndarray:
@@ -180,11 +187,18 @@ def _roughly_settled(
     )
     if len(rows) == frames:
         return found
-    moved = found.root_m - begun.root_m
-    turned = to_rotation_vector(multiply(inverse(begun.local), found.local))
-    root = state.root_m + _between(moved, rows, frames)
-    local = multiply(state.local, from_rotation_vector(_between(turned, rows, frames)))
-    return BodyState(root, as_hinged(normalised(local)), state.lengths_m)
+    root, local = np.empty_like(state.root_m), np.empty_like(state.local)
+    for block in _blocks(frames):
+        # The known frames around the block.
+        first = np.searchsorted(rows, block.start, "right") - 1
+        near = slice(first, np.searchsorted(rows, block.stop - 1) + 1)
+        before, after = begun.of(near), found.of(near)
+        moved = after.root_m - before.root_m
+        turned = to_rotation_vector(multiply(inverse(before.local), after.local))
+        root[block] = state.root_m[block] + _between(moved, rows[near], block)
+        turns = multiply(state.local[block], from_rotation_vector(_between(turned, rows[near], block)))
+        local[block] = as_hinged(normalised(turns))
+    return BodyState(root, local, state.lengths_m)
 
 
 def _every(time_s: np.ndarray) -> int:
@@ -192,12 +206,12 @@ def _every(time_s: np.ndarray) -> int:
     return max(1, round(1 / (_ROUGH_FPS * float(np.median(np.diff(time_s)))))) if len(time_s) > 1 else 1
 
 
-def _between(values: np.ndarray, rows: np.ndarray, frames: int) -> np.ndarray:
-    """(F, ...) of what is known at ``rows``, interpolated."""
+def _between(values: np.ndarray, rows: np.ndarray, block: slice) -> np.ndarray:
+    """(F, ...) of what is known at ``rows``, interpolated over the frames of ``block``."""
     columns = values.reshape(len(rows), -1).T
-    everywhere = np.arange(frames)
-    return np.stack([np.interp(everywhere, rows, column) for column in columns], axis=-1).reshape(
-        frames, *values.shape[1:]
+    frames = np.arange(block.start, block.stop)
+    return np.stack([np.interp(frames, rows, column) for column in columns], axis=-1).reshape(
+        len(frames), *values.shape[1:]
     )
 
 

@@ -129,10 +129,17 @@ def lift_rays(
     test_time_flip: average with the mirror image of the mirrored input
     """
     offsets_s = (np.arange(lifter.receptive_field) - lifter.output_frame) / lifter.fps
-    positions, errors, contacts, ups = [], [], [], []
     wanted_s = time_s[rows]
-    for first in range(0, len(wanted_s), CHUNK_FRAMES):
-        at_s = wanted_s[first : first + CHUNK_FRAMES, None] + offsets_s
+    frames, tells_up = len(wanted_s), lifter.network.config.extras_out > _BEFORE_UP
+    lifted = LiftedBody(
+        positions_m=np.empty((frames, len(LANDMARKS_41), 3)),
+        expected_error_m=np.empty((frames, len(LANDMARKS_41))),
+        contact=np.empty((frames, _CONTACTS)),
+        up=np.empty((frames, 3)) if tells_up else None,
+    )
+    for first in range(0, frames, CHUNK_FRAMES):
+        chunk = slice(first, min(first + CHUNK_FRAMES, frames))
+        at_s = wanted_s[chunk, None] + offsets_s
         window_rays = sample_windows(rays, time_s, at_s)
         window_confidence = sample_windows(confidence[..., None], time_s, at_s)[..., 0]
         inputs, camera_from_lifter = normalise_windows(window_rays, window_confidence, lifter.output_frame)
@@ -145,19 +152,13 @@ def lift_rays(
             back = np.concatenate([_MIRROR_CONTACT, _CONTACTS + _MIRROR_OUT])
             other_up = other_extras[:, _BEFORE_UP:] * np.array([-1, 1, 1])[: other_extras.shape[1] - _BEFORE_UP]
             extras = (extras + np.concatenate([other_extras[:, back], other_up], axis=1)) / 2
-        body = (body - body[:, :1]) @ np.swapaxes(camera_from_lifter, 1, 2)
-        positions.append(body)
-        contacts.append(1 / (1 + np.exp(-extras[:, :_CONTACTS])))
-        errors.append(np.exp(np.clip(extras[:, _CONTACTS:_BEFORE_UP], np.log(0.0005), np.log(2.0))))
-        if extras.shape[1] > _BEFORE_UP:
-            ups.append(np.einsum("fij,fj->fi", camera_from_lifter, extras[:, _BEFORE_UP:]))
-        report(progress, min(first + CHUNK_FRAMES, len(wanted_s)), len(wanted_s))
-    return LiftedBody(
-        np.concatenate(positions),
-        np.concatenate(errors),
-        np.concatenate(contacts),
-        np.concatenate(ups) if ups else None,
-    )
+        lifted.positions_m[chunk] = (body - body[:, :1]) @ np.swapaxes(camera_from_lifter, 1, 2)
+        lifted.contact[chunk] = 1 / (1 + np.exp(-extras[:, :_CONTACTS]))
+        lifted.expected_error_m[chunk] = np.exp(np.clip(extras[:, _CONTACTS:_BEFORE_UP], np.log(0.0005), np.log(2.0)))
+        if lifted.up is not None:
+            lifted.up[chunk] = np.einsum("fij,fj->fi", camera_from_lifter, extras[:, _BEFORE_UP:])
+        report(progress, chunk.stop, frames)
+    return lifted
 
 
 def _run(lifter: RayLifter, inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
