@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..core.errors import KeyliftError
 from ..core.worker_messages import FromWorker, Progressed
@@ -17,8 +17,7 @@ _MOST_FILES = 450
 _MOST_SKIPPED_TOLD = 5
 
 
-@dataclass(frozen=True)
-class AdaptChoice:
+class AdaptChoice(NamedTuple):
     """What is learnt from, and what the outcome is called; each as the shell's option of that name.
 
     footage:     films, folders, pictures or keypoints files
@@ -60,8 +59,7 @@ class AdaptChoice:
         )
 
 
-@dataclass(frozen=True)
-class Adapted:
+class Adapted(NamedTuple):
     """What came of a run.
 
     reason:  why the weights count as better or not, for a person

@@ -12,9 +12,8 @@ import time
 import uuid
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..core.errors import KeyliftError
 from ..core.outside_text import json_value, text_within, toml_table
@@ -32,8 +31,7 @@ _MAX_SETTINGS_BYTES = 1 << 20
 _MOST_FOLDERS = 200
 
 
-@dataclass(frozen=True)
-class UnfinishedRun:
+class UnfinishedRun(NamedTuple):
     """A run that can be gone on with.
 
     name:      of the weights that it is to give
@@ -51,8 +49,7 @@ class UnfinishedRun:
     elsewhere: bool
 
 
-@dataclass(frozen=True)
-class FinishedRun:
+class FinishedRun(NamedTuple):
     """A run that gave weights. report: what it says of them; None when it is gone"""
 
     folder: Path
@@ -60,8 +57,7 @@ class FinishedRun:
     report: Path | None
 
 
-@dataclass(frozen=True)
-class Runs:
+class Runs(NamedTuple):
     """All runs of a folder, the newest first."""
 
     unfinished: tuple[UnfinishedRun, ...] = ()

@@ -8,10 +8,10 @@ from __future__ import annotations
 import hashlib
 import json
 import uuid
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from .. import __version__
 from ..core.errors import FootageError
@@ -26,8 +26,7 @@ _LISTING = "people.json"
 _MAX_LISTING_BYTES = 1 << 20
 
 
-@dataclass(frozen=True)
-class FootageChoice:
+class FootageChoice(NamedTuple):
     """Which frames of which footage.
 
     address: as the shell takes it: a file, or a pattern of pictures such as shot_####.png
@@ -67,8 +66,7 @@ class FootageChoice:
         return options
 
 
-@dataclass(frozen=True)
-class DetectChoice:
+class DetectChoice(NamedTuple):
     """How people are found. model: lite, full, heavy or a file"""
 
     model: str = "full"
@@ -79,8 +77,7 @@ class DetectChoice:
         return ["--detector-model", self.model, *([] if self.repair else ["--no-repair"])]
 
 
-@dataclass(frozen=True)
-class LiftChoice:
+class LiftChoice(NamedTuple):
     """How keypoints become a pose; each as the shell's option of that name. Angles in degrees, lengths in metres.
 
     notes: what is worth telling of it
@@ -121,16 +118,14 @@ class LiftChoice:
         ).options()
 
 
-@dataclass(frozen=True, eq=False)
-class Detected:
+class Detected(NamedTuple):
     """Keypoint files, one a person, largest first."""
 
     files: tuple[Path, ...]
     notes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, eq=False)
-class Lifted:
+class Lifted(NamedTuple):
     """A pose file, what was lifted, and what was found on the way.
 
     detected: None when the keypoints were there already
@@ -142,7 +137,7 @@ class Lifted:
     person: int
     detected: Detected | None = None
     relifted: int | None = None
-    values: dict[str, Any] = field(default_factory=dict)
+    values: Mapping[str, Any] = MappingProxyType({})
 
 
 def detection(footage: FootageChoice, choice: DetectChoice, cache: Path, share: float = 1.0) -> Flow:
@@ -223,7 +218,7 @@ def fingerprint(footage: FootageChoice, choice: DetectChoice) -> str:
         footage.fps,
         footage.first,
         footage.last,
-        asdict(choice),
+        choice._asdict(),
     ]
     return hashlib.sha256(json.dumps(seen).encode()).hexdigest()[:24]
 

@@ -2,7 +2,6 @@
 
 # No postponed annotations here: Blender reads properties from them.
 
-from dataclasses import replace
 from pathlib import Path
 
 import bpy
@@ -185,10 +184,10 @@ class KEYLIFT_OT_relift(_FromKeypoints, bpy.types.Operator):
         keypoints = keypoints_file(clip, take.person, cache)
         previous = Path(bpy.path.abspath(take.pose_file))
         # By the same lifter, whichever was chosen since; of one that learnt from the clip, what it learnt from.
-        lift = replace(lift_choice(context, clip, cache), weights=lifted_by.removesuffix("+adapted"))
+        lift = lift_choice(context, clip, cache)._replace(weights=lifted_by.removesuffix("+adapted"))
         if take.motion_file:
             # The one that it was lifted with, whatever the clip was solved to since.
-            lift = replace(lift, camera_motion=Path(bpy.path.abspath(take.motion_file)))
+            lift = lift._replace(camera_motion=Path(bpy.path.abspath(take.motion_file)))
         return capture_flow.relifting(keypoints, previous, lift, cache, take.person)
 
     def apply(self, scene: bpy.types.Scene, outcome: Lifted) -> list[str]:

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..core.errors import EXIT_INTERRUPTED, Cancelled, KeyliftError
 from ..core.worker_messages import Failed, Finished, FromWorker, Noted, Progressed
@@ -24,8 +24,7 @@ IDLE_S = 300.0
 _WORTH_AN_ESTIMATE = 0.03
 
 
-@dataclass(frozen=True)
-class Command:
+class Command(NamedTuple):
     """One command of the shell for the worker.
 
     argv:  its arguments

@@ -6,8 +6,8 @@ Knows nothing of Blender.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from ..core.errors import KeyliftError
 from ..core.weights import SHIPPED_FOLDER, SHIPPED_NAMES, read_header
@@ -16,8 +16,7 @@ from ..core.weights.adaptation_record import adaptation_of
 _ENDING = ".safetensors"
 
 
-@dataclass(frozen=True)
-class KnownWeights:
+class KnownWeights(NamedTuple):
     """A lifter.
 
     shipped: whether it came with Keylift

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from .errors import KeyliftError
 
@@ -24,23 +23,20 @@ class WorkerMessageError(KeyliftError):
     """A line between Blender and its worker is not one of ours."""
 
 
-@dataclass(frozen=True)
-class Request:
+class Request(NamedTuple):
     """Run ``keylift`` with the arguments ``argv``."""
 
     job: int
     argv: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class Cancel:
+class Cancel(NamedTuple):
     """Stop the job, whether it has begun or not."""
 
     job: int
 
 
-@dataclass(frozen=True)
-class Ready:
+class Ready(NamedTuple):
     """The worker is there and takes requests."""
 
     protocol: int
@@ -48,8 +44,7 @@ class Ready:
     python: str
 
 
-@dataclass(frozen=True)
-class Progressed:
+class Progressed(NamedTuple):
     """A stage of a job has come so far. ``total`` is None while it isn't known."""
 
     job: int
@@ -59,24 +54,21 @@ class Progressed:
     total: int | None
 
 
-@dataclass(frozen=True)
-class Noted:
+class Noted(NamedTuple):
     """Something worth knowing that is no result and no error."""
 
     job: int
     text: str
 
 
-@dataclass(frozen=True)
-class Finished:
+class Finished(NamedTuple):
     """What the command would have printed with --json."""
 
     job: int
-    values: Mapping[str, Any] = field(default_factory=dict)
+    values: Mapping[str, Any]
 
 
-@dataclass(frozen=True)
-class Failed:
+class Failed(NamedTuple):
     """Why a job gave no result. ``exit_code`` is that of the shell: 75 = try again, 130 = stopped on request."""
 
     job: int
@@ -113,7 +105,7 @@ _CHECKS: dict[str, Callable[[Any], bool]] = {
 
 def encode(message: ToWorker | FromWorker) -> bytes:
     """The message as a line of plain ASCII, its end included. Raises WorkerMessageError when it is far too long."""
-    line = json.dumps({"say": _NAMES[type(message)], **asdict(message)}).encode("ascii") + b"\n"
+    line = json.dumps({"say": _NAMES[type(message)], **message._asdict()}).encode("ascii") + b"\n"
     if len(line) > MAX_LINE_BYTES:
         raise WorkerMessageError(f"A message of {len(line):,} bytes is longer than any of ours ever is.")
     return line

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 BETTER, NOT_BETTER = "better", "not better"
 _MAX_TEXT = 300
 
 
-@dataclass(frozen=True)
-class Adaptation:
+class Adaptation(NamedTuple):
     """What weights that were adapted say of it.
 
     better, reason:         the gate's verdict, and why

@@ -6,9 +6,8 @@ import hashlib
 import json
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
 from math import prod
-from typing import Any, TypeGuard
+from typing import Any, NamedTuple, TypeGuard
 
 TENSORS_HASH = "tensors_sha256"
 HEADER_HASH = "header_sha256"
@@ -19,8 +18,7 @@ _MAX_DIMENSIONS = 16
 _MAX_BYTES = 1 << 40
 
 
-@dataclass(frozen=True)
-class TensorPlace:
+class TensorPlace(NamedTuple):
     """One tensor: its name, type and shape, and its bytes [first, end), counted from where the data begins."""
 
     name: str
