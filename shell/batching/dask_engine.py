@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import pkgutil
 import time
+import warnings
 from concurrent.futures import Future
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,14 +43,17 @@ class DaskEngine:
 
     def __init__(self, where: str, out: str, fresh: bool = False) -> None:
         try:
-            import distributed  # noqa: F401  (whether it is there is the question)
+            from distributed.versions import VersionMismatchWarning
         except ImportError as problem:
             raise KeyliftError(MISSING) from problem
         self._out, self._fresh = out, fresh
         self._cluster: Any = None
         self._looked_at = time.monotonic()
         self._unfit: set[str] = set()
-        self._client = self._connected(where)
+        with warnings.catch_warnings():
+            # In a table as wide as the screen; what matters of it is looked at below, and said in one line.
+            warnings.filterwarnings("ignore", category=VersionMismatchWarning)
+            self._client = self._connected(where)
         try:
             self._look_at_workers(where)
         except BaseException:
