@@ -55,6 +55,17 @@ class BoneMotion:
     def __len__(self) -> int:
         return len(self.time_s)
 
+    def of(self, rows: slice) -> BoneMotion:
+        """Some of the frames, one at least."""
+        return replace(
+            self,
+            rotations_wxyz=self.rotations_wxyz[rows],
+            locations=self.locations[rows],
+            time_s=self.time_s[rows],
+            frame_index=self.frame_index[rows],
+            stands=self.stands[rows],
+        )
+
     @property
     def root_bone(self) -> int:
         """The bone that carries the body along its path."""

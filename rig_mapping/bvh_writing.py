@@ -5,6 +5,8 @@ A BVH has one frame time for all its frames, so a take whose pictures came uneve
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TextIO
 
@@ -24,6 +26,12 @@ _STRAYS_M = 1e-5
 _CLOCK_TICK_S = 0.001
 # Twelve hours at 48 frames a second; beyond that time stamps are broken rather than a take long.
 _MAX_FRAMES = 2_000_000
+# So many frames are worked on at a time.
+_BLOCK = 256
+_CHANNEL = np.dtype("<f8")
+
+
+PosedAt = Callable[[slice], np.ndarray]
 
 
 def write_bvh(
@@ -36,41 +44,83 @@ def write_bvh(
     time_s:          (F,) when each frame is, growing; left out: steadily, ``fps`` a second. Uneven ones are resampled.
     Raises OutputError when the file can't be written or would be endless, TryAgainError when the disk is full.
     """
-    with written_whole(path) as beside, open(beside, "w", encoding="utf-8", newline="\n") as file:
-        write_bvh_text(file, rest, world_from_bone, fps, time_s)
+    with written_whole(path) as beside:
+        write_bvh_here(beside, rest, len(world_from_bone), lambda rows: world_from_bone[rows], fps, time_s)
 
 
 def write_motion_bvh(path: Path, rest: RestPose, motion: BoneMotion) -> None:
     """Write what ``motion`` does to the rig as BVH, without any Blender. Raises as ``write_bvh``."""
-    write_bvh(path, rest, rest.world_from_armature @ fk(rest, motion), motion.fps, motion.time_s)
+
+    def posed_at(rows: slice) -> np.ndarray:
+        posed: np.ndarray = rest.world_from_armature @ fk(rest, motion.of(rows))
+        return posed
+
+    with written_whole(path) as beside:
+        write_bvh_here(beside, rest, len(motion), posed_at, motion.fps, motion.time_s)
 
 
-def write_bvh_text(
-    file: TextIO, rest: RestPose, world_from_bone: np.ndarray, fps: float, time_s: np.ndarray | None = None
+def write_bvh_here(
+    path: Path, rest: RestPose, frames: int, posed_at: PosedAt, fps: float, time_s: np.ndarray | None = None
 ) -> None:
-    """``write_bvh`` into an open text file."""
-    if world_from_bone.ndim != 4 or world_from_bone.shape[1:] != (len(rest), 4, 4) or not len(world_from_bone):
-        raise ValueError(f"Bones must be (F, {len(rest)}, 4, 4), F at least 1; these are {world_from_bone.shape}.")
-    if not (np.isfinite(world_from_bone).all() and np.isfinite(fps) and fps > 0):
-        raise ValueError("Bones and frame rate must be finite, and the rate above 0.")
+    """``write_bvh`` of bones that are asked for a few frames at a time, straight to ``path``.
+
+    posed_at: gives (f, B, 4, 4) of some frames, asked for in their order. An hour of a large rig at once would take
+              more memory than there is.
+    """
+    if frames < 1 or not (np.isfinite(fps) and fps > 0):
+        raise ValueError("Frame rate must be finite and above 0, and there must be a frame.")
     heads, tails = (_to_y_up(points, rest.world_from_armature) for points in (rest.heads, rest.tails))
     parents = np.array(rest.parents)
     offsets = heads - np.where((parents >= 0)[:, None], heads[parents], 0.0)
-    local_wxyz, local_places = _seen_from_parents(rest, world_from_bone)
-    if time_s is not None:
-        local_wxyz, local_places = _steady(local_wxyz, local_places, time_s, fps)
-    moves = (parents < 0) | (np.abs(local_places - offsets).max(axis=(0, 2)) > _STRAYS_M)
+    moves, angles_before, written = parents < 0, None, 0
+    # Which bones move stands at the top of the file, and is known at the end.
+    with tempfile.TemporaryFile(dir=path.parent) as channels, open(path, "w", encoding="utf-8", newline="\n") as file:
+        for local_wxyz, local_places in _blocks(rest, frames, posed_at, fps, time_s):
+            moves |= np.abs(local_places - offsets).max(axis=(0, 2)) > _STRAYS_M
+            # "Zrotation Xrotation Yrotation" turns about y first: Blender's order YXZ.
+            angles = euler_angles(local_wxyz, "YXZ", angles_before)
+            angles_before = angles[-1]
+            block = np.concatenate([local_places, np.degrees(angles[..., [2, 0, 1]])], axis=-1)
+            channels.write(block.astype(_CHANNEL).tobytes())
+            written += len(block)
 
-    order = _write_hierarchy(file, rest, offsets, tails - heads, moves)
-    file.write(f"MOTION\nFrames: {len(local_places)}\nFrame Time: {1 / fps:.8f}\n")
-    columns = []
-    for bone in order:
-        if moves[bone]:
-            columns.append(local_places[:, bone])
-        # "Zrotation Xrotation Yrotation" turns about y first: Blender's order YXZ.
-        angles = np.degrees(euler_angles(local_wxyz[:, bone], "YXZ"))
-        columns.append(angles[:, [2, 0, 1]])
-    np.savetxt(file, np.concatenate(columns, axis=1), fmt="%.6f")
+        order = _write_hierarchy(file, rest, offsets, tails - heads, moves)
+        file.write(f"MOTION\nFrames: {written}\nFrame Time: {1 / fps:.8f}\n")
+        shown = np.concatenate([6 * bone + np.arange(0 if moves[bone] else 3, 6) for bone in order])
+        channels.seek(0)
+        width = 6 * len(rest)
+        while packed := channels.read(_BLOCK * width * _CHANNEL.itemsize):
+            np.savetxt(file, np.frombuffer(packed, _CHANNEL).reshape(-1, width)[:, shown], fmt="%.6f")
+
+
+def _blocks(
+    rest: RestPose, frames: int, posed_at: PosedAt, fps: float, time_s: np.ndarray | None
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """What ``_seen_from_parents`` gives, for some frames of the file at a time."""
+
+    def seen_from_parents(rows: slice) -> tuple[np.ndarray, np.ndarray]:
+        posed = posed_at(rows)
+        if posed.shape != (rows.stop - rows.start, len(rest), 4, 4):
+            raise ValueError(f"Bones must be (F, {len(rest)}, 4, 4); these are {posed.shape}.")
+        if not np.isfinite(posed).all():
+            raise ValueError("Bones must be finite.")
+        return _seen_from_parents(rest, posed)
+
+    steps = None if time_s is None else _steps(time_s, frames, fps)
+    count = frames if steps is None else len(steps[0])
+    for first in range(0, count, _BLOCK):
+        block = slice(first, min(first + _BLOCK, count))
+        if steps is None:
+            yield seen_from_parents(block)
+            continue
+        before, fraction = steps[0][block], steps[1][block, None, None]
+        rows = slice(int(before[0]), int(before[-1]) + 2)
+        wxyz, places = seen_from_parents(rows)
+        at = before - rows.start
+        yield (
+            slerp(wxyz[at], wxyz[at + 1], fraction),
+            places[at] + fraction * (places[at + 1] - places[at]),
+        )
 
 
 def _seen_from_parents(rest: RestPose, world_from_bone: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -88,26 +138,25 @@ def _seen_from_parents(rest: RestPose, world_from_bone: np.ndarray) -> tuple[np.
     return from_matrix(local_turns), (np.swapaxes(carried, -1, -2) @ from_parent[..., None])[..., 0]
 
 
-def _steady(
-    local_wxyz: np.ndarray, local_places: np.ndarray, time_s: np.ndarray, fps: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """The same at ``fps`` frames a second from the first time on; as it is when the times are steady already."""
+def _steps(time_s: np.ndarray, frames: int, fps: float) -> tuple[np.ndarray, np.ndarray] | None:
+    """For each frame of a file of ``fps``, the frame at or before it and how far it is to the next one (0 to 1).
+
+    None when the times are steady already.
+    """
     since_s = np.asarray(time_s, dtype=float) - time_s[0]
-    if len(since_s) != len(local_places) or not np.isfinite(since_s).all() or (np.diff(since_s) <= 0).any():
+    if len(since_s) != frames or not np.isfinite(since_s).all() or (np.diff(since_s) <= 0).any():
         raise ValueError("Times must be as many as frames, finite, and grow.")
     if np.abs(since_s - np.arange(len(since_s)) / fps).max() <= 1.05 * _CLOCK_TICK_S:
-        return local_wxyz, local_places
-    frames = since_s[-1] * fps
-    if frames > _MAX_FRAMES:
+        return None
+    lasts = since_s[-1] * fps
+    if lasts > _MAX_FRAMES:
         raise OutputError(
             f"The take lasts {since_s[-1]:.0f} s, which at {fps:g} frames a second makes more than {_MAX_FRAMES} "
             "frames. Its time stamps may be broken: capture the footage again, or a part of it."
         )
-    wanted_s = np.minimum(np.arange(round(float(frames)) + 1) / fps, since_s[-1])
+    wanted_s = np.minimum(np.arange(round(float(lasts)) + 1) / fps, since_s[-1])
     before = np.clip(np.searchsorted(since_s, wanted_s, side="right") - 1, 0, len(since_s) - 2)
-    fraction = ((wanted_s - since_s[before]) / (since_s[before + 1] - since_s[before]))[:, None, None]
-    places = local_places[before] + fraction * (local_places[before + 1] - local_places[before])
-    return slerp(local_wxyz[before], local_wxyz[before + 1], fraction), places
+    return before, (wanted_s - since_s[before]) / (since_s[before + 1] - since_s[before])
 
 
 def _to_y_up(points: np.ndarray, world_from_armature: np.ndarray) -> np.ndarray:

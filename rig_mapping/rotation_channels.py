@@ -47,8 +47,10 @@ def from_channels(mode: str, values: np.ndarray) -> np.ndarray:
     raise ValueError(f"Unknown rotation mode {mode}.")
 
 
-def euler_angles(wxyz: np.ndarray, order: str) -> np.ndarray:
+def euler_angles(wxyz: np.ndarray, order: str, before: np.ndarray | None = None) -> np.ndarray:
     """(F, ..., 4) -> (F, ..., 3) radians about x, y, z. In order ``XYZ`` the turn about x comes first, as in Blender.
+
+    before: (..., 3) angles of the frame before the first; None = no turn
 
     Each rotation has two sets of angles; the one nearer to the frame before is taken.
     """
@@ -59,34 +61,35 @@ def euler_angles(wxyz: np.ndarray, order: str) -> np.ndarray:
     a = np.arctan2(sign * m[..., third, second], m[..., third, third])
     b = np.arctan2(-sign * m[..., third, first], cosine)
     c = np.arctan2(sign * m[..., second, first], m[..., first, first])
+    start = np.zeros((*a.shape[1:], 3)) if before is None else before[..., [first, second, third]]
     locked = cosine < _GIMBAL_COSINE
     if locked.any():
         # Keep the first angle; the third takes what is left of m = third(c) second(b) first(a).
-        a = _held(a[..., None], locked, np.zeros(1))[..., 0]
+        a = _held(a[..., None], locked, start[..., :1])[..., 0]
         undone = multiply(_turns_about(first, -a[locked]), _turns_about(second, -b[locked]))
         left = m[locked] @ to_matrix(undone)
         c[locked] = np.arctan2(sign * left[..., second, first], left[..., first, first])
-    angles = _nearer_of_two(np.stack([a, b, c], axis=-1))
+    angles = _nearer_of_two(np.stack([a, b, c], axis=-1), start)
     in_xyz = np.empty_like(angles)
     in_xyz[..., [first, second, third]] = angles
     return in_xyz
 
 
-def _nearer_of_two(angles: np.ndarray) -> np.ndarray:
+def _nearer_of_two(angles: np.ndarray, start: np.ndarray) -> np.ndarray:
     """(F, ..., 3) angles a, b, c, or a + pi, pi - b, c + pi, which mean the same: each nearest to the frame before.
 
-    The first frame is the one nearest to no turn.
+    start: (..., 3) what the first frame is near to
     """
     half_turn = np.array([np.pi, 0.0, np.pi])
-    from_rest = np.concatenate([np.zeros_like(angles[:1]), angles])
+    from_start = np.concatenate([start[None], angles])
     # To change sets costs the same in either direction, and so does to stay: no frame need know which set is in use.
-    stay = _wrapped(np.diff(from_rest, axis=0))
+    stay = _wrapped(np.diff(from_start, axis=0))
     change = stay + half_turn
-    change[..., 1] = np.pi - from_rest[1:, ..., 1] - from_rest[:-1, ..., 1]
+    change[..., 1] = np.pi - from_start[1:, ..., 1] - from_start[:-1, ..., 1]
     changes = np.abs(_wrapped(change)).sum(axis=-1) < np.abs(stay).sum(axis=-1)
     other = np.cumsum(changes, axis=0) % 2 == 1
-    from_rest[1:][other] = from_rest[1:][other] * [1.0, -1.0, 1.0] + np.pi
-    return np.unwrap(from_rest, axis=0)[1:]
+    from_start[1:][other] = from_start[1:][other] * [1.0, -1.0, 1.0] + np.pi
+    return np.unwrap(from_start, axis=0)[1:]
 
 
 def _wrapped(angles: np.ndarray) -> np.ndarray:
@@ -97,7 +100,7 @@ def _wrapped(angles: np.ndarray) -> np.ndarray:
 def _held(values: np.ndarray, missing: np.ndarray, before: np.ndarray) -> np.ndarray:
     """(F, ..., C) values, those that are ``missing`` (F, ...) replaced by the last ones before them.
 
-    before: (C,) what stands for those before the first.
+    before: (C,) or (..., C) what stands for those before the first.
     """
     frames = np.arange(1, len(values) + 1).reshape(-1, *[1] * (missing.ndim - 1))
     last = np.maximum.accumulate(np.where(missing, 0, frames), axis=0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 
 from keylift.core.errors import OutputError
 from keylift.core.rotations import from_rotation_vector, slerp, to_matrix
+from keylift.rig_mapping import bvh_writing
 from keylift.rig_mapping.bone_motion import BoneMotion, fk
 from keylift.rig_mapping.bvh_writing import write_bvh, write_motion_bvh
 from keylift.rig_mapping.rest_pose import RestPose
@@ -173,6 +175,41 @@ def test_angles_never_jump(tmp_path: Path) -> None:
     write_motion_bvh(tmp_path / "take.bvh", rest, replace(motion, rotations_wxyz=wxyz))
     values = read_bvh(tmp_path / "take.bvh").values
     assert np.abs(np.diff(values, axis=0)).max() < 90
+
+
+def test_frames_by_the_block_are_as_all_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rest, rng = rest_pose(), np.random.default_rng(3)
+    motion = moving(rest, 400)
+    # Often beyond half a turn, so that blocks have to go on where the one before was.
+    swings = np.cumsum(rng.normal(0, 0.15, (400, 5, 3)), axis=0)
+    motion = replace(motion, rotations_wxyz=from_rotation_vector(swings))
+    uneven = replace(motion, time_s=np.cumsum(rng.uniform(0.02, 0.06, 400)))
+    for name, take in (("steady", motion), ("uneven", uneven)):
+        written = []
+        for block in (1, 37, 256, 10_000):
+            monkeypatch.setattr(bvh_writing, "_BLOCK", block)
+            write_motion_bvh(tmp_path / f"{name}-{block}.bvh", rest, take)
+            written.append((tmp_path / f"{name}-{block}.bvh").read_text())
+        values = [read_bvh(tmp_path / f"{name}-{block}.bvh").values for block in (1, 37, 256, 10_000)]
+        assert len({text.split("MOTION")[0] for text in written}) == 1
+        assert all(np.abs(found - values[-1]).max() <= 2e-6 for found in values)
+
+
+def test_a_long_take_needs_no_more_memory_than_a_short_one(tmp_path: Path) -> None:
+    rest = rest_pose()
+    step = posed(rest, moving(rest, 300))
+
+    def posed_at(rows: slice) -> np.ndarray:
+        return step[np.arange(rows.start, rows.stop) % 300]
+
+    peaks = []
+    for frames in (600, 6000):
+        tracemalloc.start()
+        bvh_writing.write_bvh_here(tmp_path / "take.bvh", rest, frames, posed_at, 30.0)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert len(read_bvh(tmp_path / "take.bvh").values) == 6000
+    assert peaks[1] < 1.2 * peaks[0]
 
 
 def test_blenders_importer_reads_the_same(tmp_path: Path) -> None:

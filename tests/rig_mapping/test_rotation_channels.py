@@ -54,6 +54,15 @@ def test_euler_angles_do_not_jump(order: str) -> None:
 
 
 @pytest.mark.parametrize("order", EULER_ORDERS)
+@pytest.mark.parametrize("cut", [1, 7, 150, 399])
+def test_euler_angles_go_on_from_those_before(order: str, cut: int) -> None:
+    turns = np.stack([tumble(seed=1), tumble(seed=2)], axis=1)
+    whole = euler_angles(turns, order)
+    first = euler_angles(turns[:cut], order)
+    assert np.allclose(np.concatenate([first, euler_angles(turns[cut:], order, first[-1])]), whole, atol=1e-9)
+
+
+@pytest.mark.parametrize("order", EULER_ORDERS)
 @pytest.mark.parametrize("quarter", [np.pi / 2, -np.pi / 2])
 def test_gimbal_lock(order: str, quarter: float) -> None:
     first, second = "XYZ".index(order[0]), "XYZ".index(order[1])
