@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -23,13 +24,23 @@ _KIND = "keypoints or pose"
 _FARTHEST_PX = 1e7
 
 
+class _Single:
+    """Numbers as they are written, in single precision; made only then, for an hour of them is large."""
+
+    def __init__(self, values: np.ndarray) -> None:
+        self._values = values
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return self._values.astype(dtype or np.float32)
+
+
 def write_keypoints(path: Path, track: KeypointTrack) -> None:
     """Write ``track`` as ``*.keypoints.npz``; see docs/file-formats.md."""
     write_arrays(
         path,
         {
-            "xy_px": track.xy_px.astype(np.float32),
-            "confidence": track.confidence.astype(np.float32),
+            "xy_px": _Single(track.xy_px),
+            "confidence": _Single(track.confidence),
             "time_s": track.time_s.astype(np.float64),
             "frame_index": track.frame_index.astype(np.int64),
             "filled": track.filled.astype(bool),
@@ -80,10 +91,10 @@ def write_pose(path: Path, pose: PoseTrack) -> None:
         {
             "joint_names": np.array(pose.skeleton.names),
             "parents": np.array(pose.skeleton.parents, np.int64),
-            "positions_m": pose.positions_m.astype(np.float32),
-            "rotations_wxyz": pose.rotations_wxyz.astype(np.float32),
-            "confidence": pose.confidence.astype(np.float32),
-            "contact": pose.contact.astype(np.float32),
+            "positions_m": _Single(pose.positions_m),
+            "rotations_wxyz": _Single(pose.rotations_wxyz),
+            "confidence": _Single(pose.confidence),
+            "contact": _Single(pose.contact),
             "world_from_camera": pose.world_from_camera.astype(np.float64),
             "time_s": pose.time_s.astype(np.float64),
             "frame_index": pose.frame_index.astype(np.int64),
