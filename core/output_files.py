@@ -87,17 +87,25 @@ def _sweep(folder: Path) -> None:
     _swept.add(folder)
     for left in folder.glob(f"{_BESIDE}*"):
         with suppress(OSError):
-            if _is_left_behind(left):
+            if _is_young(left):
+                # Looked at again with the next file.
+                _swept.discard(folder)
+            elif not os.path.lexists(left / _HOLD):
+                # Killed before it could hold it. What has something else in it is none of ours, and stays.
+                left.rmdir()
+            elif _is_left_behind(left):
                 shutil.rmtree(left, ignore_errors=True)
 
 
+def _is_young(beside: Path) -> bool:
+    hold = beside / _HOLD
+    made_s = (hold if os.path.lexists(hold) else beside).stat().st_mtime
+    return abs(time.time() - made_s) < _YOUNG_S
+
+
 def _is_left_behind(beside: Path) -> bool:
-    """Whether nobody writes in a folder of ours any more. Raises OSError when somebody does, or it is none of ours."""
+    """Whether nobody writes in a folder of ours any more. Raises OSError when somebody does."""
     with open(beside / _HOLD, "r+b") as hold:
-        if abs(time.time() - os.fstat(hold.fileno()).st_mtime) < _YOUNG_S:
-            # Looked at again with the next file.
-            _swept.discard(beside.parent)
-            return False
         _take_hold(hold)
     return True
 

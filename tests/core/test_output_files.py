@@ -87,6 +87,16 @@ def test_what_was_begun_just_now_stays_until_the_next_file(tmp_path: Path) -> No
     assert not beside.exists()
 
 
+def test_a_process_that_was_killed_before_it_could_hold_its_folder(tmp_path: Path) -> None:
+    bare = tmp_path / ".keylift-begun"
+    bare.mkdir()
+    write(tmp_path / "one")
+    assert bare.is_dir()
+    os.utime(bare, (time.time() - 60,) * 2)
+    write(tmp_path / "two")
+    assert not bare.exists()
+
+
 def test_what_is_not_ours_stays(tmp_path: Path) -> None:
     for name in (".keylift-settings", ".keylift"):
         (tmp_path / name).mkdir()
