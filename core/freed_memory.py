@@ -8,13 +8,14 @@ uses. Windows and macOS give large pieces back by themselves.
 from __future__ import annotations
 
 import ctypes
+import os
 import sys
 import time
 
 # As glibc's malloc.h has it.
 _M_ARENA_MAX = -8
-# Enough for two cores' pictures; two threads in one wait for each other no longer than a copied pointer takes.
-_HEAPS = 2
+# One a core, as many threads as are at work; measured with two.
+_HEAPS = max(2, os.cpu_count() or 1)
 _SECONDS_BETWEEN = 5.0
 
 
@@ -31,7 +32,7 @@ def _glibc() -> ctypes.CDLL | None:
 
 
 class FreedMemory:
-    """Gives back what is free, now and then; from the first of its kind on, new threads of the process share heaps."""
+    """Gives back what is free, now and then, and lets new threads share heaps, where there are not many already."""
 
     def __init__(self) -> None:
         self._library = _glibc()

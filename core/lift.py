@@ -116,7 +116,14 @@ def lift(
 
 @dataclass(frozen=True, eq=False)
 class _MovingBody:
-    """Positions (F, 41, 3) and segment turns (F, S, 4) in camera space, how sure (F, 41), contacts (F, 4), (4, 4)."""
+    """A body moving in camera space, and where that is in the world.
+
+    positions_m:       (F, 41, 3)
+    segments_wxyz:     (F, S, 4) each segment's turn in camera space
+    confidence:        (F, 41) in [0, 1]
+    contact:           (F, 4) probability for left heel, left toe, right heel, right toe
+    world_from_camera: (4, 4)
+    """
 
     positions_m: np.ndarray
     segments_wxyz: np.ndarray

@@ -73,7 +73,6 @@ class Person:
         self._recent_sizes_px = [*self._recent_sizes_px, *part._recent_sizes_px][-_RECENT:]
         for clothes in part.sightings.last_clothes(_CLOTHES_REMEMBERED):
             self._wear(clothes)
-        self.clothes_seen_s = max(self.clothes_seen_s, part.clothes_seen_s)
 
     def between(self, start: int, stop: int) -> Person:
         """Somebody who has seen nothing but entries ``start`` to before ``stop`` of this one's."""
@@ -81,8 +80,6 @@ class Person:
         part._recent_sizes_px = [sighting.size_px for sighting in part.sightings[-_RECENT:]]
         for clothes in part.sightings.last_clothes(_CLOTHES_REMEMBERED):
             part._wear(clothes)
-        if part.clothes is not None:
-            part.clothes_seen_s = part.times_s[-1]
         return part
 
     def within(self, since_s: float, until_s: float) -> Person:

@@ -50,7 +50,7 @@ def _smooth_path(matrix: np.ndarray, right: np.ndarray, smoothness: np.ndarray) 
     """Solve all frames at once: (F, 3, 3) data terms on the diagonal, ``smoothness`` between frames."""
     frames = len(matrix)
     # Unknowns in the order x0 y0 z0 x1 ...: frames two apart are six apart, so seven upper bands hold everything.
-    upper = np.zeros((7, frames * 3))
+    upper = np.zeros((7, frames * 3), order="F")
     for axis in range(3):
         upper[6, axis::3] = matrix[:, axis, axis] + smoothness[0]
         for offset in (1, 2):

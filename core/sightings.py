@@ -129,7 +129,7 @@ class _Rows:
 
 
 class Sightings(Sequence[Sighting]):
-    """Sightings in a row, kept in a few large pieces of memory.
+    """Sightings in a row, kept in a few large pieces of memory; clothes in single precision.
 
     As small arrays of their own they would lie scattered among the pictures that come and go, and each would keep a
     hole as large as a picture from being used again.
@@ -161,7 +161,7 @@ class Sightings(Sequence[Sighting]):
             self._bodies.add_all(bodies)
         for clothes in others._clothes.pieces(0, len(others._clothes)):
             self._clothes.add_all(clothes)
-        self._clothed.extend(at + shift for at in others._clothed)
+        self._clothed.extend([at + shift for at in others._clothed])
         self._newest = others._newest if len(others) else self._newest
 
     def cut_off(self, count: int) -> None:

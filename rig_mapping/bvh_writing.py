@@ -64,8 +64,8 @@ def write_bvh_here(
 ) -> None:
     """``write_bvh`` of bones that are asked for a few frames at a time, straight to ``path``.
 
-    posed_at: gives (f, B, 4, 4) of some frames, asked for in their order. An hour of a large rig at once would take
-              more memory than there is.
+    posed_at: gives (f, B, 4, 4) of some frames, asked for in their order, those at uneven times here and there twice.
+              An hour of a large rig at once would take more memory than there is.
     """
     if frames < 1 or not (np.isfinite(fps) and fps > 0):
         raise ValueError("Frame rate must be finite and above 0, and there must be a frame.")
@@ -108,11 +108,17 @@ def _blocks(
 
     steps = None if time_s is None else _steps(time_s, frames, fps)
     count = frames if steps is None else len(steps[0])
-    for first in range(0, count, _BLOCK):
+    first = 0
+    while first < count:
         block = slice(first, min(first + _BLOCK, count))
         if steps is None:
             yield seen_from_parents(block)
+            first = block.stop
             continue
+        # Where frames lie dense, fewer of the file's are made of as many.
+        dense = int(np.searchsorted(steps[0], steps[0][first] + _BLOCK, "right"))
+        block = slice(first, min(block.stop, max(dense, first + 1)))
+        first = block.stop
         before, fraction = steps[0][block], steps[1][block, None, None]
         rows = slice(int(before[0]), int(before[-1]) + 2)
         wxyz, places = seen_from_parents(rows)

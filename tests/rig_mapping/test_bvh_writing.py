@@ -184,7 +184,9 @@ def test_frames_by_the_block_are_as_all_at_once(tmp_path: Path, monkeypatch: pyt
     swings = np.cumsum(rng.normal(0, 0.15, (400, 5, 3)), axis=0)
     motion = replace(motion, rotations_wxyz=from_rotation_vector(swings))
     uneven = replace(motion, time_s=np.cumsum(rng.uniform(0.02, 0.06, 400)))
-    for name, take in (("steady", motion), ("uneven", uneven)):
+    # Far denser than the file's frames for a while.
+    dense = replace(motion, time_s=np.cumsum(np.where(np.arange(400) % 100 < 90, 0.0005, 0.3)))
+    for name, take in (("steady", motion), ("uneven", uneven), ("dense", dense)):
         written = []
         for block in (1, 37, 256, 10_000):
             monkeypatch.setattr(bvh_writing, "_BLOCK", block)
