@@ -69,6 +69,10 @@ class PairedPoints:
         part[self.left], part[self.right] = self.part, self.part
         return part
 
+    def of_pair(self, values: np.ndarray, pair: int) -> np.ndarray:
+        """(F, 2, ...) the left and the right point of a pair, of ``values`` (F, K, ...)."""
+        return np.stack([values[:, self.left[pair]], values[:, self.right[pair]]], axis=1)
+
     def exchanged(self, values: np.ndarray, where: np.ndarray) -> np.ndarray:
         """``values`` (F, K, ...) with left and right exchanged for the pairs of each frame in ``where`` (F, P)."""
         result = values.copy()

@@ -232,17 +232,16 @@ def _sorted_out(
     exchanged, between: (N, P); returns both as they are then
     """
     xy = points.exchanged(motion.xy, exchanged)
-    sides = np.stack([xy[:, points.left], xy[:, points.right]], axis=2)
-    raw = np.stack([motion.xy[:, points.left], motion.xy[:, points.right]], axis=2)
     exchanged, lost = exchanged.copy(), between.copy()
     for pair in np.flatnonzero(between.any(axis=0)):
+        sides, raw = points.of_pair(xy, pair), points.of_pair(motion.xy, pair)
         within = tolerance(points.part[[pair]], np.array([motion.period_s]))[0, 0]
         for first, last in _runs(between[:, pair]):
             if first == 0 or last == len(between):
                 continue
             rows = np.arange(first, last)
-            expected = _on_the_way(sides[:, pair], motion.time_s, first - 1, last, rows)
-            both_ways = np.stack([raw[rows, pair], raw[rows, pair, ::-1]], axis=1)
+            expected = _on_the_way(sides, motion.time_s, first - 1, last, rows)
+            both_ways = np.stack([raw[rows], raw[rows, ::-1]], axis=1)
             off = np.linalg.norm(both_ways - expected[:, None], axis=-1).max(axis=-1)
             found = off.min(axis=1) < within
             exchanged[rows[found], pair] = off[found, 1] < off[found, 0]
@@ -260,21 +259,23 @@ def _unsettled(motion: BodyMotion, points: PairedPoints, exchanged: np.ndarray, 
     """(N, P) True for pairs that have not arrived yet, in the first frames after they changed sides."""
     xy = points.exchanged(motion.xy, exchanged)
     result = np.zeros_like(exchanged)
-    sides = np.stack([xy[:, points.left], xy[:, points.right]], axis=2)
-    for frame, pair in zip(*np.nonzero(exchanged[1:] != exchanged[:-1]), strict=True):
-        start = int(frame)
-        while start > 0 and between[start, pair]:
-            start -= 1
-        end = int(np.searchsorted(motion.time_s, motion.time_s[frame + 1] + _SETTLES_S))
-        end = min(end, len(motion.row) - 1)
-        span_s = motion.time_s[end] - motion.time_s[start]
-        if end < start + 2 or span_s > LONGEST_LINK_S or between[[start, end], pair].any():
-            continue
-        rows = np.arange(start + 1, end)
-        expected = _on_the_way(sides[:, pair], motion.time_s, start, end, rows)
-        off = np.linalg.norm(sides[rows, pair] - expected, axis=-1).max(axis=-1)
+    changed = exchanged[1:] != exchanged[:-1]
+    for pair in np.flatnonzero(changed.any(axis=0)):
+        sides = points.of_pair(xy, pair)
         within = tolerance(points.part[[pair]], np.array([motion.period_s]))[0, 0]
-        result[rows, pair] |= off > 2 * within
+        for frame in np.flatnonzero(changed[:, pair]):
+            start = int(frame)
+            while start > 0 and between[start, pair]:
+                start -= 1
+            end = int(np.searchsorted(motion.time_s, motion.time_s[frame + 1] + _SETTLES_S))
+            end = min(end, len(motion.row) - 1)
+            span_s = motion.time_s[end] - motion.time_s[start]
+            if end < start + 2 or span_s > LONGEST_LINK_S or between[[start, end], pair].any():
+                continue
+            rows = np.arange(start + 1, end)
+            expected = _on_the_way(sides, motion.time_s, start, end, rows)
+            off = np.linalg.norm(sides[rows] - expected, axis=-1).max(axis=-1)
+            result[rows, pair] |= off > 2 * within
     return result
 
 
@@ -282,18 +283,21 @@ def _velocities(
     sides: np.ndarray, known: np.ndarray, time_s: np.ndarray, most: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """(N, P, 2, 2) sizes/s of each point against the frame before, and the frame after, whichever side it was there."""
-    step_s = np.diff(time_s)[:, None, None, None]
-    straight = sides[1:] - sides[:-1]
-    crossed = sides[1:] - sides[:-1, :, ::-1]
-    is_crossed = (crossed**2).sum(axis=(-1, -2)) < (straight**2).sum(axis=(-1, -2))
-    usable = known[1:] & known[:-1] & (step_s[..., 0, 0] < LONGEST_LINK_S)
-
-    def speed(step: np.ndarray) -> np.ndarray:
-        return limited(np.where(usable[..., None, None], step / step_s, 0.0), most[:, None])
-
     before, after = np.zeros_like(sides), np.zeros_like(sides)
-    before[1:] = speed(np.where(is_crossed[..., None, None], crossed, straight))
-    after[:-1] = speed(np.where(is_crossed[..., None, None], sides[1:, :, ::-1] - sides[:-1], straight))
+    for first in range(0, len(sides) - 1, _PIECE):
+        last = min(first + _PIECE, len(sides) - 1)
+        then, now = slice(first, last), slice(first + 1, last + 1)
+        step_s = np.diff(time_s[first : last + 1])[:, None, None, None]
+        straight = sides[now] - sides[then]
+        crossed = sides[now] - sides[then, :, ::-1]
+        is_crossed = (crossed**2).sum(axis=(-1, -2)) < (straight**2).sum(axis=(-1, -2))
+        usable = known[now] & known[then] & (step_s[..., 0, 0] < LONGEST_LINK_S)
+
+        def speed(step: np.ndarray, step_s: np.ndarray = step_s, usable: np.ndarray = usable) -> np.ndarray:
+            return limited(np.where(usable[..., None, None], step / step_s, 0.0), most[:, None])
+
+        before[now] = speed(np.where(is_crossed[..., None, None], crossed, straight))
+        after[then] = speed(np.where(is_crossed[..., None, None], sides[now, :, ::-1] - sides[then], straight))
     return before, after
 
 
