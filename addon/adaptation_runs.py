@@ -17,7 +17,6 @@ from typing import Any, NamedTuple
 
 from ..core.errors import KeyliftError
 from ..core.outside_text import json_value, text_within, toml_table
-from ..core.weights.names import alike, why_no_name
 from .learning_curve import MAX_LOG_BYTES, read_curve
 
 # What was asked for is there from the beginning; the settings once the footage was gone through.
@@ -75,6 +74,9 @@ def new_run_folder(adaptations: Path, name: str) -> Path:
 
 def checked_name(name: str) -> str:
     """A name for weights. Raises KeyliftError when no file can be called so."""
+    # Not with the extension, whose start it would delay.
+    from ..core.weights.names import why_no_name
+
     name = name.strip().removesuffix(".safetensors")
     if why := why_no_name(name):
         raise KeyliftError(f"The new weights can't be called '{name}': {why}. Choose another name.")
@@ -83,6 +85,8 @@ def checked_name(name: str) -> str:
 
 def free_name(name: str, taken: Iterable[str]) -> str:
     """``my-footage``, or ``my-footage-2`` and so on where some disk takes it for one that is taken already."""
+    from ..core.weights.names import alike
+
     names = {alike(other) for other in taken}
     number, free = 1, name
     while alike(free) in names:

@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..core.errors import KeyliftError
-from ..core.weights import SHIPPED_FOLDER, SHIPPED_NAMES, read_header
-from ..core.weights.adaptation_record import adaptation_of
 
 _ENDING = ".safetensors"
 
@@ -42,6 +40,9 @@ _read: dict[_Stamp, KnownWeights] = {}
 
 def known_weights(own_folder: Path) -> tuple[KnownWeights, ...]:
     """The shipped lifters, whose names are theirs alone, and the user's own; ``default`` first, then by name."""
+    # Not with the extension, whose start it would delay: with the first look at the list.
+    from ..core.weights import SHIPPED_FOLDER, SHIPPED_NAMES
+
     stamps = {stamp[0].stem: stamp for stamp in _stamps(own_folder)}
     stamps.update({stamp[0].stem: stamp for stamp in _stamps(SHIPPED_FOLDER) if stamp[0].stem in SHIPPED_NAMES})
     for stamp in [stamp for stamp in _read if stamp not in stamps.values()]:
@@ -64,6 +65,9 @@ def _stamps(folder: Path) -> Iterable[_Stamp]:
 
 
 def _looked_at(name: str, path: Path) -> KnownWeights:
+    from ..core.weights import SHIPPED_FOLDER, read_header
+    from ..core.weights.adaptation_record import adaptation_of
+
     shipped = path.parent == SHIPPED_FOLDER
     try:
         adaptation = adaptation_of(read_header(path))
