@@ -41,7 +41,7 @@ class FreedMemory:
             self._library.mallopt(_M_ARENA_MAX, _HEAPS)
 
     def give_back_now_and_then(self) -> None:
-        """To be called often; every five seconds, some hundredths of one are spent."""
+        """To be called often; every five seconds, a hundredth of one is spent."""
         if self._library is not None and time.monotonic() >= self._next_s:
             self._library.malloc_trim(0)
             self._next_s = time.monotonic() + _SECONDS_BETWEEN

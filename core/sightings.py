@@ -198,7 +198,9 @@ class Sightings(Sequence[Sighting]):
         """xy_px (N, 33, 2) and confidence (N, 33) of all in turn, some hundred at a time; not to be changed."""
         for piece in self._bodies.pieces(0, len(self)):
             coordinates = piece.shape[1] // 3 * 2
-            yield piece[:, :coordinates].reshape(len(piece), -1, 2), piece[:, coordinates:]
+            shown = piece.view()
+            shown.flags.writeable = False
+            yield shown[:, :coordinates].reshape(len(shown), -1, 2), shown[:, coordinates:]
 
     def sizes_px(self) -> np.ndarray:
         """(N,) of each."""
